@@ -1,0 +1,174 @@
+"""Every setting: name, type, default, and why this default.
+
+``BERGIZI_REDIS = {...}`` in the project's settings holds any of them; each is read live, so tests may override it.
+``config.NAME`` is the value in force. Wrong types raise ``ConfigurationError``; ``checks.py`` reports them before that.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, overload
+from urllib.parse import quote
+
+from django.conf import settings as django_settings
+from django.utils.module_loading import import_string
+
+from bergizi_redis.exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+SETTINGS_NAME = "BERGIZI_REDIS"
+
+
+class Setting(Generic[T]):
+    """One setting. ``why`` is its row in the reference; ``valid`` may narrow what its type allows."""
+
+    def __init__(
+        self, default: T, why: str, *, types: tuple[type, ...] | None = None, valid: Callable[[Any], bool] | None = None
+    ) -> None:
+        self.default = default
+        self.why = why
+        self.types = types or (type(default),)
+        self.valid = valid or (lambda value: True)
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> "Setting[T] | T":
+        if instance is None:
+            return self
+        given = given_settings()
+        if self.name not in given:
+            return self.default
+        value = given[self.name]
+        if problem := self.problem(value):
+            raise ConfigurationError(f"{SETTINGS_NAME}[{self.name!r}] {problem}")
+        return value  # type: ignore[no-any-return]
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with the value, or None."""
+        is_bool_by_mistake = isinstance(value, bool) and bool not in self.types
+        if not isinstance(value, self.types) or is_bool_by_mistake:
+            expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in self.types)
+            return f"is {value!r}; expected {expected}. Default: {self.default!r}."
+        if not self.valid(value):
+            return f"is {value!r}, which is out of range. {self.why} Default: {self.default!r}."
+        return None
+
+
+def _positive(value: Any) -> bool:
+    return bool(value > 0)
+
+
+_SECONDS = (int, float)
+
+
+class Config:
+    """The settings, typed. Read ``config.NAME``; never write."""
+
+    CACHE_ALIAS = Setting("default", "Alias of CACHES that domains, `@cached` and queries use.")
+    SECURITY_ALIAS = Setting("default", "Alias of CACHES that lockout, limits and audit use.")
+    REALTIME_ALIAS = Setting("default", "Alias of CACHES that live channels use.")
+    KEY_PREFIX = Setting("", "Stands before every key, so that several sites can share one server.")
+    REQUEST_BUDGET = Setting(
+        0.8, "Seconds a command of a request may take in all, retries included; above 1 s a dead server stops the site.",
+        types=_SECONDS, valid=_positive,
+    )  # fmt: skip
+    CONNECT_TIMEOUT = Setting(
+        10.0, "Seconds; ceiling for opening a connection outside a request.", types=_SECONDS, valid=_positive
+    )
+    COMMAND_TIMEOUT = Setting(
+        5.0, "Seconds; ceiling for one command outside a request.", types=_SECONDS, valid=_positive
+    )
+    MAX_CONNECTIONS = Setting(
+        100, "Connections per alias and process. Threads above it wait within the budget.", valid=_positive
+    )
+    TENANT_RESOLVER = Setting(
+        "bergizi_redis.tenancy.tenant_from_user",
+        "Dotted path of `resolver(request) -> str | None`; the middleware asks it once a request.",
+        types=(str, tuple, list),
+    )
+    TENANT_USER_ATTRIBUTE = Setting("tenant", "Attribute of the user that `tenant_from_user` reads.")
+    TENANT_HEADER = Setting("X-Tenant", "Header that `tenant_from_header` reads, from trusted proxies only.")
+    TENANT_DOMAIN = Setting("", "Parent domain for `tenant_from_host`: kitchen-1.example.org with `example.org`.")
+    TRUSTED_PROXIES = Setting(
+        (), "CIDRs of the proxies whose forwarded headers are believed; none by default.", types=(tuple, list)
+    )
+    TENANTS = Setting(
+        "", "Dotted path of a callable that yields every tenant id; `warm_cache` without --tenant asks it."
+    )
+    SESSION_IDLE = Setting(
+        8 * 3600, "Seconds without a request after which a session of `create_session` ends: one shift.",
+        types=_SECONDS, valid=_positive,
+    )  # fmt: skip
+    SESSION_ABSOLUTE = Setting(
+        24 * 3600, "Seconds after log-in when a session of `create_session` ends whatever happens.",
+        types=_SECONDS, valid=_positive,
+    )  # fmt: skip
+    TOUCH_EVERY = Setting(
+        60, "Seconds between two renewals of an unchanged session: one write a minute, not one a request.",
+        types=_SECONDS, valid=_positive,
+    )  # fmt: skip
+    LOCKOUT_ATTEMPTS = Setting(5, "Password checks allowed before an account locks.", valid=_positive)
+    LOCKOUT_SECONDS = Setting(
+        1800, "Seconds a lock lasts; trying again never extends it.", types=_SECONDS, valid=_positive
+    )
+    LOCKOUT_WINDOW = Setting(
+        24 * 3600, "Seconds that failed attempts are remembered.", types=_SECONDS, valid=_positive
+    )
+    LOCKOUT_ON_OUTAGE = Setting(
+        "degrade", "`degrade` to a small per-process limiter, fail `closed` (503), or `open`, when Redis is down.",
+        valid=lambda value: value in ("degrade", "closed", "open"),
+    )  # fmt: skip
+    REVEAL_LOCK = Setting(False, "Tell the person at the log-in form that the account is locked (and a stranger too).")
+
+    def __iter__(self) -> Iterator[Setting[Any]]:
+        return (item for item in vars(type(self)).values() if isinstance(item, Setting))
+
+
+def given_settings() -> Mapping[str, Any]:
+    """The project's ``BERGIZI_REDIS`` as it stands."""
+    given = getattr(django_settings, SETTINGS_NAME, {})
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{SETTINGS_NAME} is {given!r}; expected a dict, such as {{'CACHE_ALIAS': 'default'}}.")
+    return given
+
+
+config = Config()
+
+
+def import_setting(name: str, path: str) -> Any:
+    """Import the dotted path that setting ``name`` holds, or raise ``ConfigurationError`` naming both."""
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{SETTINGS_NAME}[{name!r}] is {path!r}, which cannot be imported: {error}. Give a dotted path."
+        ) from error
+
+
+def redis_url_from_env(default: str | None = None) -> str | None:
+    """The URL in ``REDIS_URL``, else one made of ``REDIS_HOST``, ``REDIS_PORT``, ``REDIS_PASSWORD``, ``REDIS_DB``.
+
+    ``default`` when neither ``REDIS_URL`` nor ``REDIS_HOST`` is set. An empty variable counts as unset. Raises
+    ``ConfigurationError`` for a port or a database that is not a number.
+    """
+    if url := os.environ.get("REDIS_URL"):
+        return url
+    host = os.environ.get("REDIS_HOST")
+    if not host:
+        return default
+    numbers = {}
+    for name, fallback in (("REDIS_PORT", "6379"), ("REDIS_DB", "0")):
+        value = os.environ.get(name) or fallback
+        if not value.isdecimal():
+            raise ConfigurationError(f"{name} is {value!r}; expected a number, such as {fallback}.")
+        numbers[name] = value
+    password = os.environ.get("REDIS_PASSWORD", "")
+    credentials = f":{quote(password, safe='')}@" if password else ""
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"redis://{credentials}{host}:{numbers['REDIS_PORT']}/{numbers['REDIS_DB']}"

@@ -1,0 +1,111 @@
+"""Every Redis key, one function each. Literal braces are the cluster hash tag: what shares it shares a slot.
+
+Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
+
+| key | type | life |
+| --- | --- | --- |
+| ``session:{<sid[:2]>}<sid[2:]>`` | hash: meta and one field per session key | idle or absolute, whichever is first |
+| ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
+| ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
+| ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
+| ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes | 30 d, at least the longest entry |
+| ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
+| ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
+| ``security:accounts:{<tenant>}`` | zset: masked identifier and tag by unlock time, ms | 24 h |
+
+``@`` stands for the tenant where an entry or a tag belongs to no tenant: no tenant id can hold that character.
+"""
+
+import hashlib
+import re
+
+from bergizi_redis.conf import config
+from bergizi_redis.exceptions import TenantError
+
+SCHEMA_VERSION = 1
+SHARED = "@"
+TENANT_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LONGEST_PART = 120
+
+
+def validated_tenant(tenant: object) -> str:
+    """The tenant id as it stands in keys; ``TenantError`` for anything but 1–64 of ``A-Z a-z 0-9 _ . -``."""
+    if isinstance(tenant, str) and TENANT_PATTERN.fullmatch(tenant):
+        return tenant
+    raise TenantError(
+        f"{str(tenant)[:80]!r} is not a tenant id: use 1 to 64 letters, digits, '_', '.' or '-', such as 'sppg-jakarta-001'."
+    )
+
+
+def _part(text: object) -> str:
+    """Free text as one part of a key: as it is when short, else its beginning and a digest."""
+    part = str(text)
+    if len(part) <= LONGEST_PART:
+        return part
+    digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{part[:40]}~{digest}"
+
+
+def prefixed(key: str) -> str:
+    return f"{prefix}:{key}" if (prefix := config.KEY_PREFIX) else key
+
+
+def tenant_key(tenant: str, *parts: object) -> str:
+    """A name for a project's own key of one tenant: ``tenant_key("sppg-1", "orders", 7)`` → ``t:{sppg-1}:orders:7``."""
+    return prefixed(":".join([f"t:{{{validated_tenant(tenant)}}}", *(_part(part) for part in parts)]))
+
+
+def session(sid: str) -> str:
+    return prefixed(f"session:{{{sid[:2]}}}{sid[2:]}")
+
+
+def user_sessions(user_id: object) -> str:
+    return prefixed(f"user:{{{_part(user_id)}}}:sessions")
+
+
+def tenant_sessions(tenant: str) -> str:
+    return prefixed(f"tenant:{{{validated_tenant(tenant)}}}:sessions")
+
+
+def cache_entry(tenant: str | None, domain: str, ident: object) -> str:
+    scope = SHARED if tenant is None else validated_tenant(tenant)
+    return prefixed(f"cache:{{{scope}}}:{domain}:{_part(ident)}")
+
+
+def tag_version(tenant: str | None, tag: str, namespace: str = "") -> str:
+    """``namespace`` is the KEY_PREFIX of the alias, so that sites on one server do not void one another's tags."""
+    scope = SHARED if tenant is None else validated_tenant(tenant)
+    key = f"cache:{{{scope}}}:v:{_part(tag)}"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def attempts(tag: str) -> str:
+    return prefixed(f"security:attempts:{{{tag}}}")
+
+
+def lockout(tag: str) -> str:
+    return prefixed(f"security:lockout:{{{tag}}}")
+
+
+def ratelimit(tag: str) -> str:
+    return prefixed(f"security:ratelimit:{{{tag}}}")
+
+
+def locked_accounts(tenant: str | None) -> str:
+    return prefixed(f"security:accounts:{{{SHARED if tenant is None else validated_tenant(tenant)}}}")
+
+
+def audit(user_id: object) -> str:
+    return prefixed(f"security:audit:{{{_part(user_id)}}}")
+
+
+def stream(tenant: str, channel: str) -> str:
+    return prefixed(f"stream:{{{validated_tenant(tenant)}}}:{channel}")
+
+
+def positions(tenant: str) -> str:
+    return prefixed(f"geo:{{{validated_tenant(tenant)}}}")
+
+
+def track(tenant: str, vehicle: object) -> str:
+    return prefixed(f"track:{{{validated_tenant(tenant)}}}:{_part(vehicle)}")

@@ -1,0 +1,16 @@
+"""Signals by which rooms talk to one another; ``apps.py`` connects them, users may too.
+
+``tags_invalidated(sender, tenant, tags)``: after the tags were bumped. ``tenant`` is None for every tenant.
+``session_started / session_ended(sender, sid, user_id, tenant, reason)``.
+``login_refused(sender, identifier, retry_after, request)``, ``account_locked(sender, identifier, tenant, failures)``,
+``account_unlocked(sender, identifier, tenant)``.
+"""
+
+from django.dispatch import Signal
+
+tags_invalidated = Signal()
+session_started = Signal()
+session_ended = Signal()
+login_refused = Signal()
+account_locked = Signal()
+account_unlocked = Signal()

@@ -1,0 +1,62 @@
+"""Fixtures of the whole suite. Each test gets key prefixes of its own, and its keys are removed after it."""
+
+import copy
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+
+from tests.commandlog import command_log
+from tests.servers import PrivateServer, private_server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What every key of this test begins with."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis_url(settings: Any) -> str:
+    return str(settings.REDIS_URL)
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator["redis.Redis"]:
+    """A plain client of the shared server: to look behind the scenes."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iterator[None]:
+    """Give the test its own prefixes in settings, and remove what it left on the shared server."""
+    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix}
+    caches = copy.deepcopy(settings.CACHES)
+    for alias in caches.values():
+        alias["KEY_PREFIX"] = prefix
+    settings.CACHES = caches
+    yield
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        if keys := list(client.scan_iter(match=f"{prefix}*", count=1000)):
+            client.unlink(*keys)
+
+
+@pytest.fixture
+def commands(redis_url: str, prefix: str) -> Callable[[], AbstractContextManager[list[str]]]:
+    """``with commands() as log:`` – the commands this test sent meanwhile, complete when the block has ended."""
+    return partial(command_log, redis_url, prefix)
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[PrivateServer]:
+    """A server of this test's own, behind the alias ``default``: kill it, pause it, configure it."""
+    with private_server() as running:
+        caches = copy.deepcopy(settings.CACHES)
+        caches["default"]["LOCATION"] = running.url
+        settings.CACHES = caches
+        yield running

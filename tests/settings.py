@@ -1,0 +1,44 @@
+"""Django settings of the test suite: the package, Django's own apps, SQLite and a real server."""
+
+import tempfile
+from pathlib import Path
+
+from bergizi_redis import embedded
+from bergizi_redis.conf import redis_url_from_env
+
+SERVER_DIRECTORY = Path(tempfile.gettempdir()) / "bergizi-redis-tests"
+REDIS_URL = redis_url_from_env() or embedded.ensure(SERVER_DIRECTORY, persist=False)
+
+SECRET_KEY = "for tests only"
+USE_TZ = True
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "bergizi_redis",
+    "tests",
+]
+TAGGED = "bergizi_redis.cache.backend.TaggedRedisCache"
+CACHES = {"default": {"BACKEND": TAGGED, "LOCATION": REDIS_URL}}
+SESSION_ENGINE = "bergizi_redis.sessions.backend"
+AUTHENTICATION_BACKENDS = ["bergizi_redis.security.backends.LockoutModelBackend"]
+MIDDLEWARE = [
+    "bergizi_redis.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "bergizi_redis.tenancy.TenantMiddleware",
+    "bergizi_redis.security.middleware.LockoutMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
+    }
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; the tests that need bcrypt say so
