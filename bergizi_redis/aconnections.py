@@ -46,8 +46,12 @@ def aclient(alias: str = "default", role: Role = Role.MAIN) -> Any:
 
     Opens no connection by itself. Raises ``RuntimeError`` outside a loop, ``ConfigurationError`` for a bad alias.
     """
+    return aclient_at(*alias_settings(alias), role)
+
+
+def aclient_at(url: str, options: dict[str, Any], role: Role = Role.MAIN) -> Any:
+    """The same for a URL and the OPTIONS of an alias: a cache backend knows these, but not its alias's name."""
     loop = asyncio.get_running_loop()
-    url, options = alias_settings(alias)
     key = (url, role.value, repr(sorted(options.items())))
     clients = _clients.setdefault(loop, {})
     if key not in clients:
