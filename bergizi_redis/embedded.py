@@ -23,7 +23,12 @@ from bergizi_redis.embedded_server import HOST
 from bergizi_redis.exceptions import EmbeddedUnavailable
 
 # -I keeps the environment out of it, and the project's directory, whose modules could shadow the library's.
-BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from bergizi_redis.embedded_supervisor import main; main(*sys.argv[1:])"
+BOOT = """
+import sys
+sys.path.append(sys.argv.pop(1))
+from bergizi_redis.embedded_supervisor import main
+sys.exit(main(*sys.argv[1:]))
+"""
 
 # This process's shares of the users' locks, by directory. Children made by fork share them with us.
 _held: dict[Path, int] = {}
@@ -45,7 +50,7 @@ def ensure(directory: Path, *, persist: bool = True, timeout: float = 30.0) -> s
         if port:
             return f"redis://{HOST}:{port}"
         if time.monotonic() >= deadline:
-            raise EmbeddedUnavailable(f"The server in {directory} is neither starting nor ending; see server.log there.")
+            raise EmbeddedUnavailable(f"The server in {directory} neither starts nor ends; see server.log there.")
         time.sleep(0.02)
 
 

@@ -10,7 +10,8 @@ releases however the party ends, ``kill -9`` included:
 ``server.lock``     exclusive, by the server itself, which inherits the descriptor
 =================== ============================================================================================
 
-``server.json`` says the server's process id and port; it is written and removed under ``start.lock``.
+``server.json`` says the server's process id, its port and its supervisor; it is written and removed under
+``start.lock``.
 Standard library only, since the detached supervisor must start fast and not import Django.
 """
 
@@ -31,6 +32,7 @@ class State(NamedTuple):
 
     pid: int
     port: int
+    supervisor: int  # process id: for people who look
 
 
 def open_lock(path: Path) -> int:

@@ -17,7 +17,7 @@ from bergizi_redis.embedded_files import POLL_SECONDS, SERVER, open_lock, take
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 20.0  # a stopping server writes what it has not written yet
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 1.0
 
 
 class StartFailed(Exception):
@@ -134,4 +134,5 @@ def _await_ready(process: subprocess.Popen[bytes], directory: Path, port: int, d
         log = (directory / "server.log").read_text(errors="replace").strip()
         if "already in use" in log:
             raise PortTaken(f"port {port} is already in use on {HOST}")
-        raise StartFailed(f"the server ended with status {process.returncode}: {log[-400:]}")
+        last = re.sub(r"^\S+ \d+ \w+ \d+ [\d:.]+ . ", "", log.rpartition("\n")[2])  # without the date
+        raise StartFailed(f"the server ended with status {process.returncode}: {last}")

@@ -43,41 +43,43 @@ class Supervisor:
         self.state: State | None = None
         self.process: Popen[bytes] | None = None  # None for an adopted server: another process's child
         self.started = 0.0
-        # Opened once, so that they are the same files even when the directory is replaced later.
+        # Opened now, so that they are the same files even when the directory is moved or removed later.
         self.locks = {name: open_lock(directory / name) for name in (START, USERS, SUPERVISOR, SERVER)}
+        self.watched = {"died": open_lock(directory / SERVER), "left": open_lock(directory / USERS)}
 
     def start(self, seconds: float) -> State:
         """Adopt the directory's running server, or start one. The caller holds ``start.lock``."""
         deadline = time.monotonic() + seconds
-        if not take(self.locks[SUPERVISOR], fcntl.LOCK_EX, deadline):
+        if not take(self.locks[SUPERVISOR], fcntl.LOCK_EX, deadline=0):
             raise StartFailed(f"another supervisor keeps the server in {self.directory}")
         last = read_state(self.directory)
         if is_held(self.directory / SERVER):
             # Its supervisor was killed. Those who use it are better off with it than with a new one.
             if last and last.port == (self.port or last.port) and serving_pid(last.port) == last.pid:
-                self.state = last
-                return last
+                return self._record(last.pid, last.port)
             stop(self.directory, self.locks[SERVER], last.pid if last else None)
         return self._launch(deadline, last)
 
-    def watch(self, *, while_used: bool) -> None:
-        """Block until an event "stop" or, with ``while_used``, until the last user has left; then stop the server.
+    def watch(self, *, while_used: bool) -> str:
+        """Block until the event "stop" or, with ``while_used``, until the last user has left; then stop the server.
 
         A server that died is started again on its port while it is used; in the foreground its end is the end.
+        Returns the event that was the last: "stop", "left" or "died".
         """
-        self._announce(SERVER, "died")
+        self._announce("died")
         if while_used:
-            self._announce(USERS, "left")
+            self._announce("left")
         while True:
             event = self.events.get()
             # Never wait for start.lock with users.lock in hand: a joiner takes them in the opposite order.
             fcntl.flock(self.locks[START], fcntl.LOCK_EX)
             if event == "left" and not take(self.locks[USERS], fcntl.LOCK_EX, deadline=0):
-                self._announce(USERS, "left")  # somebody joined meanwhile
+                self._announce("left")  # somebody joined meanwhile
             elif event == "died" and while_used and self._restart():
-                self._announce(SERVER, "died")
+                self._announce("died")
             else:
-                return self.close()
+                self.close()
+                return event
             fcntl.flock(self.locks[START], fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -90,12 +92,12 @@ class Supervisor:
         for name in (SERVER, SUPERVISOR, USERS, START):
             os.close(self.locks.pop(name))
 
-    def _announce(self, name: str, event: str) -> None:
-        fd = open_lock(self.directory / name)
+    def _announce(self, event: str) -> None:
+        """Put the event in the queue as soon as nobody holds its lock any more."""
 
         def wait() -> None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            os.close(fd)
+            fcntl.flock(self.watched[event], fcntl.LOCK_EX)
+            fcntl.flock(self.watched[event], fcntl.LOCK_UN)
             self.events.put(event)
 
         threading.Thread(target=wait, name=event, daemon=True).start()
@@ -109,8 +111,11 @@ class Supervisor:
             preferred=last.port if last else None,
             deadline=deadline,
         )
-        self.state = State(self.process.pid, port)
         self.started = time.monotonic()
+        return self._record(self.process.pid, port)
+
+    def _record(self, pid: int, port: int) -> State:
+        self.state = State(pid, port, supervisor=os.getpid())
         write_state(self.directory, self.state)
         return self.state
 

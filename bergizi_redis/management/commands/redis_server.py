@@ -44,25 +44,27 @@ class Command(BaseCommand):
         try:
             self._start(supervisor)
             self._announce(supervisor)
-            supervisor.watch(while_used=False)
+            ending = supervisor.watch(while_used=False)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+        if ending == "died":
+            raise CommandError(f"The server has ended without being asked to; its log is {directory / 'server.log'}.")
         self.stdout.write("Stopped; the data are kept.")
 
     def _start(self, supervisor: Supervisor) -> None:
-        directory, deadline = supervisor.directory, time.monotonic() + START_SECONDS
-        with starting(directory, deadline):
+        directory = supervisor.directory
+        with starting(directory, time.monotonic() + START_SECONDS):
             try:
-                supervisor.start(seconds=1.0)
-            except PortTaken as error:
-                raise CommandError(f"{error}. Choose another one: --port {supervisor.port + 1}.") from error
+                supervisor.start(START_SECONDS)
             except StartFailed as error:
-                if url := running(directory):
-                    raise CommandError(
-                        f"A server already runs in {directory}: {url}. Use it, or choose another one: --dir D."
-                    ) from error
-                raise CommandError(f"The server did not start: {error}") from error
+                message = f"The server did not start: {error}."
+                if isinstance(error, PortTaken):
+                    message = f"{error}. Choose another one: --port N."
+                elif url := running(directory):
+                    message = f"A server already runs in {directory}: {url}. Use it, or choose another place: --dir D."
+                supervisor.close()
+                raise CommandError(message) from error
 
     def _announce(self, supervisor: Supervisor) -> None:
         self.stdout.write(f"Valkey listens on redis://{HOST}:{supervisor.port}")
