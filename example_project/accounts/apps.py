@@ -1,0 +1,11 @@
+"""The app "accounts"."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccountsConfig(AppConfig):
+    """Accounts of the example."""
+
+    name = "accounts"
+    verbose_name = _("Accounts")

@@ -1,0 +1,10 @@
+"""Which cached values a saved delivery makes stale."""
+
+from bergizi_redis.cache.invalidation import Touched, invalidates
+from distribution.models import Delivery
+
+
+@invalidates(Delivery)
+def delivery_touched(instance: Delivery) -> Touched:
+    """The kitchen's overview."""
+    return Touched(tenant=instance.sppg_id, tags=["deliveries"])
