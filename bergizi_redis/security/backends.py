@@ -1,0 +1,173 @@
+"""Authentication backends that count before they check.
+
+``LockoutModelBackend`` is Django's ``ModelBackend`` so guarded; ``class Ours(LockoutMixin, TheirBackend)`` guards any
+other. Promise: a locked account computes no password hash; ``authenticate()`` and ``aauthenticate()``, with and without
+a request, are counted alike, and once a call however many guarded backends are tried. A backend that is not guarded is
+not counted: list none that checks passwords, and put guarded ones first, for a refusal ends the search.
+
+Round trips and Redis down: see ``lockout``.
+"""
+
+import hashlib
+import hmac
+import inspect
+import secrets
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.views.decorators.debug import sensitive_variables
+
+from bergizi_redis.security.account import Account
+from bergizi_redis.security.guard import Attempt
+from bergizi_redis.security.steps import arun, run
+
+if TYPE_CHECKING:
+    from django.contrib.auth.backends import BaseBackend as _Backend
+else:  # a backend need not derive from BaseBackend, whose methods would come before its own
+    _Backend = object
+
+Credentials = dict[str, Any]
+
+_process_key = secrets.token_bytes(32)
+
+
+class Login:
+    """One ``authenticate()`` call as the guarded backends of it see it."""
+
+    def __init__(self, fingerprint: bytes | None, attempt: Attempt) -> None:
+        self.fingerprint = fingerprint
+        self.attempt = attempt
+        self.backends: set[type] = set()
+        self.is_checking = False
+
+    def paid_for(self, fingerprint: bytes | None) -> bool:
+        return fingerprint is not None and self.fingerprint == fingerprint
+
+
+_login: ContextVar[Login | None] = ContextVar("bergizi_redis_login", default=None)
+
+
+def _fingerprint(account: Account, credentials: Credentials) -> bytes | None:
+    """Stands for exactly these credentials in this process; None for values that cannot be told apart by their text.
+
+    A debit is shared by equal credentials only: trying one password again, on the next backend, is no second guess.
+    """
+    digest = hmac.new(_process_key, account.tag.encode(), hashlib.sha256)
+    for name, value in sorted(credentials.items()):
+        if not isinstance(value, str):
+            return None
+        for part in (name, value):
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.digest()
+
+
+def _accepts(method: Callable[..., Any], request: Any, credentials: Credentials) -> bool:
+    try:
+        inspect.signature(method).bind(request, **credentials)
+    except TypeError:
+        return False
+    return True
+
+
+class LockoutMixin(_Backend):
+    """Put it before the backend to guard. ``lockout_scope`` keeps its counts apart from other scopes."""
+
+    lockout_scope = "password"
+
+    def lockout_identifier(self, credentials: Credentials) -> object:
+        """Which account these credentials claim; None when they claim none (a token), and are then not counted."""
+        model = get_user_model()
+        for name in ("username", model.USERNAME_FIELD, model.get_email_field_name()):
+            if credentials.get(name) is not None:
+                return credentials[name]
+        return None
+
+    @sensitive_variables()
+    def authenticate(self, request: Any, username: Any = None, password: Any = None, **kwargs: Any) -> Any:
+        """As the guarded backend does. Raises ``AccountLocked``, ``LockoutUnavailable`` before any check."""
+        credentials = _given(username, password, kwargs)
+        check = super().authenticate
+        if not _accepts(check, request, credentials):
+            return None
+        login, is_new = self._login(request, credentials)
+        if login is None:
+            return check(request, **credentials)
+        if is_new:
+            run(login.attempt.open())
+            _login.set(login)
+        login.is_checking = True
+        try:
+            user = check(request, **credentials)
+        except Exception:
+            run(login.attempt.close())
+            raise
+        finally:
+            login.is_checking = False
+        self._note(login, user)
+        run(login.attempt.close())
+        return user
+
+    @sensitive_variables()
+    async def aauthenticate(self, request: Any, username: Any = None, password: Any = None, **kwargs: Any) -> Any:
+        """The same; waits for Redis natively, and for the guarded backend as that backend does."""
+        credentials = _given(username, password, kwargs)
+        if not _accepts(super().authenticate, request, credentials):
+            return None
+        check = getattr(super(), "aauthenticate", None) or sync_to_async(super().authenticate)
+        login, is_new = self._login(request, credentials)
+        if login is None:
+            return await check(request, **credentials)
+        if is_new:
+            await arun(login.attempt.open())
+            _login.set(login)
+        login.is_checking = True
+        try:
+            user = await check(request, **credentials)
+        except Exception:
+            await arun(login.attempt.close())
+            raise
+        finally:
+            login.is_checking = False
+        self._note(login, user)
+        await arun(login.attempt.close())
+        return user
+
+    def _login(self, request: Any, credentials: Credentials) -> tuple[Login | None, bool]:
+        """(the login to count, whether it is yet to be paid); (None, False) for what is not counted here."""
+        identifier = self.lockout_identifier(credentials)
+        if identifier is None:
+            return None, False
+        account = Account.of(identifier, None, self.lockout_scope)
+        fingerprint = _fingerprint(account, credentials)
+        login = _login.get()
+        if login is not None and login.paid_for(fingerprint):
+            if login.is_checking:  # BaseBackend.aauthenticate calls authenticate
+                return None, False
+            if type(self) not in login.backends and not login.attempt.has_succeeded:
+                login.backends.add(type(self))
+                return login, False
+        address = getattr(request, "META", {}).get("REMOTE_ADDR")
+        login = Login(fingerprint, Attempt(account, address, request))
+        login.backends.add(type(self))
+        return login, True
+
+    def _note(self, login: Login, user: Any) -> None:
+        if user is not None:
+            login.attempt.succeeded(user)
+
+
+def _given(username: Any, password: Any, others: Credentials) -> Credentials:
+    named = {"username": username, "password": password}
+    return {**{name: value for name, value in named.items() if value is not None}, **others}
+
+
+class LockoutModelBackend(LockoutMixin, ModelBackend):
+    """Django's ``ModelBackend``, guarded. Credentials without a password are not counted: it checks none."""
+
+    def lockout_identifier(self, credentials: Credentials) -> object:
+        return None if credentials.get("password") is None else super().lockout_identifier(credentials)
