@@ -32,11 +32,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--port", type=port_number, default=6379, help="TCP port on 127.0.0.1 (default: 6379)")
-        parser.add_argument("--dir", type=Path, help="data directory (default: .redis in BASE_DIR, else here)")
+        parser.add_argument("--dir", type=Path, help="data directory (default: .valkey in BASE_DIR, else here)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Start, say where, and wait for Ctrl-C or SIGTERM."""
-        directory = prepare(options["dir"] or Path(getattr(settings, "BASE_DIR", ".")) / ".redis")
+        directory = prepare(options["dir"] or Path(getattr(settings, "BASE_DIR", ".")) / ".valkey")
         supervisor = Supervisor(directory, server_binary(), persist=True, port=options["port"])
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in handlers:
