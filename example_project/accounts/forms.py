@@ -27,9 +27,10 @@ class SignInForm(forms.Form):
         max_length=1024,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+    next = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         kitchens = list(Kitchen.objects.values_list("pk", "name", "regency")[: LONGEST_LIST + 1])
         if len(kitchens) <= LONGEST_LIST:
             choices = [("", _("Choose your kitchen")), *((pk, f"{name} · {place}") for pk, name, place in kitchens)]

@@ -35,7 +35,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         user = authenticate(request, username=form.login, password=form.cleaned_data["password"])
         if user is not None:
             login(request, user)
-            return redirect(next_page(request))
+            return redirect(next_page(request, form.cleaned_data["next"]))
         status = lockout.is_account_locked(form.login)
     form.add_error(None, _("The user name or the password is wrong."))
     lock = {
@@ -55,9 +55,8 @@ def sign_in_page(request: HttpRequest, form: SignInForm, status: int, **context:
     return render(request, "accounts/sign_in.html", {"form": form, **context}, status=status)
 
 
-def next_page(request: HttpRequest) -> str:
+def next_page(request: HttpRequest, wanted: str) -> str:
     """Where the visitor wanted to go, if that is on this site."""
-    wanted = request.POST.get("next", "")
     if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
         return wanted
     return resolve_url("home")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 # No inline script or style anywhere, and nothing from another host. Django 6 has this built in; 5.2 has not.
@@ -26,6 +27,8 @@ def content_security_policy(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
+        if settings.DEBUG and response.status_code == 500:
+            return response  # Django's page for developers has inline style and script
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response.headers.setdefault("Cache-Control", "private, no-cache")
         return response

@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "bergizi_redis.tenancy.TenantMiddleware",
     "bergizi_redis.security.middleware.LockoutMiddleware",
     "kitchens.clock.kitchen_clock",
+    "kitchens.not_found.NotFoundPage",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

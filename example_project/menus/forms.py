@@ -23,7 +23,7 @@ class MenuForm(forms.ModelForm):
         widgets = {"day": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         self.fields["dishes"].queryset = Dish.here.all()
         self.instance.sppg_id = current_tenant()
 

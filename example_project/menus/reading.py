@@ -5,9 +5,15 @@ from typing import Any
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu as menu_domain
 from bergizi_redis.tenancy import current_tenant
-from menus.models import NUTRIENTS, Menu
+from menus.models import NUTRIENTS, Dish, Menu
 
 Row = dict[str, Any]
+
+
+def plate_of(menu: Menu) -> list[Dish]:
+    """The dishes as they are told: staple first, fruit last. Prefetch ``dishes``."""
+    order = Dish.Course.values
+    return sorted(menu.dishes.all(), key=lambda dish: (order.index(dish.course), dish.name))
 
 
 def nutrition_of(menu: Menu) -> dict[str, float]:
@@ -24,7 +30,7 @@ def row_of(menu: Menu) -> Row:
         "day": menu.day,
         "status": menu.status,
         "portions": menu.portions,
-        "dishes": [dish.name for dish in menu.dishes.all()],
+        "dishes": [dish.name for dish in plate_of(menu)],
         "nutrition": nutrition_of(menu),
     }
 
@@ -54,7 +60,7 @@ def compute_card(pk: int) -> Row | None:
             "nutrition": {field: float(getattr(dish, field)) for field in NUTRIENTS},
             "ingredients": [{"food": i.food, "grams": float(i.grams)} for i in dish.ingredients.all()],
         }
-        for dish in menu.dishes.all()
+        for dish in plate_of(menu)
     ]
     needed: dict[str, float] = {}
     for dish in dishes:
