@@ -1,7 +1,7 @@
 """Settings of the example: a network of kitchens (SPPG) in one Django project.
 
-Environment: ``REDIS_URL`` (else an embedded Valkey is started), ``DATABASE_URL`` (PostgreSQL; else SQLite),
-``EXAMPLE_DATA_DIR`` (where SQLite and Valkey keep their files), ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``,
+Environment: ``REDIS_URL`` (else an embedded Valkey is started), ``REDIS_KEY_PREFIX``, ``DATABASE_URL`` (PostgreSQL;
+else SQLite), ``EXAMPLE_DATA_DIR`` (where SQLite and Valkey keep their files), ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``,
 ``DJANGO_ALLOWED_HOSTS``.
 """
 
@@ -44,14 +44,17 @@ INSTALLED_APPS = [
 
 # --- bergizi_redis: everything this project uses of it ---------------------------------------------------------------
 REDIS_URL = redis_url_from_env() or embedded.ensure(DATA_DIR / ".valkey")
+KEY_PREFIX = os.environ.get("REDIS_KEY_PREFIX", "")  # for a server that this project shares with others
+TAGGED = "bergizi_redis.cache.backend.TaggedRedisCache"
 CACHES = {
-    "default": {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": REDIS_URL},
-    "sessions": {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": next_database(REDIS_URL)},
+    "default": {"BACKEND": TAGGED, "LOCATION": REDIS_URL, "KEY_PREFIX": KEY_PREFIX},
+    "sessions": {"BACKEND": TAGGED, "LOCATION": next_database(REDIS_URL), "KEY_PREFIX": KEY_PREFIX},
 }
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
 SESSION_CACHE_ALIAS = "sessions"
 AUTHENTICATION_BACKENDS = ["bergizi_redis.security.backends.LockoutModelBackend"]
 BERGIZI_REDIS = {
+    "KEY_PREFIX": KEY_PREFIX,
     "SECURITY_ALIAS": "sessions",
     "TENANTS": "kitchens.tenants.kitchen_ids",
     # The demonstration shows how many attempts are left. A real site would not tell a stranger.

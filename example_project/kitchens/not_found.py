@@ -1,4 +1,4 @@
-"""The site's own "not found" page, with DEBUG on as well: Django's would show the demonstration's visitor the URLconf."""
+"""The site's own "not found" page, with DEBUG on as well, where Django's would show a visitor the URLconf."""
 
 from collections.abc import Callable
 

@@ -21,6 +21,7 @@ from menus.models import Menu
 from menus.reading import menu_rows, row_of
 
 Endpoint = Callable[..., HttpResponse]
+KINDS: dict[str, type] = {"name": str, "day": str, "status": str, "portions": int, "dishes": list}
 
 
 class ApiError(Exception):
@@ -77,9 +78,23 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
         raise ApiError(400, "bad_json", _("The body is not JSON.")) from None
     if not isinstance(body, dict):
         raise ApiError(400, "bad_json", _("The body must be an object."))
-    if unknown := sorted(set(body) - set(MenuForm.Meta.fields)):
-        raise ApiError(422, "invalid", _("Unknown fields."), {name: [_("There is no such field.")] for name in unknown})
+    wrong = {name: problem for name, value in body.items() if (problem := problem_of(name, value))}
+    if wrong:
+        raise ApiError(422, "invalid", _("Some fields are not valid."), wrong)
     return body
+
+
+def problem_of(name: str, value: Any) -> list[dict[str, str]]:
+    """What is wrong with the kind of a field's value: forms are made for text, and JSON holds more."""
+    if name not in KINDS:
+        return [{"code": "unknown", "message": _("There is no such field.")}]
+    kind = KINDS[name]
+    # True is an int for Python.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return [{"code": "kind", "message": _("This field takes another kind of value.")}]
+    if isinstance(value, list) and not all(type(item) is int for item in value):
+        return [{"code": "kind", "message": _("This field takes a list of numbers.")}]
+    return []
 
 
 def as_json(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which cached values a saved menu or dish makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
+
 from menus.models import Dish, Ingredient, Menu
 
 

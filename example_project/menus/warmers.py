@@ -1,6 +1,7 @@
 """``manage.py warm_cache`` fills these before the kitchens open."""
 
 from bergizi_redis.cache.warming import warmer
+
 from bergizi_redis.tenancy import use_tenant
 from menus.reading import menu_rows
 

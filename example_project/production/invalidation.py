@@ -1,6 +1,7 @@
 """Which cached values a saved batch makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
+
 from production.models import Batch
 
 

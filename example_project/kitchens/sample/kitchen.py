@@ -23,7 +23,10 @@ STAFF = [
     ("joko", "Joko", Role.DRIVER, "Pengemudi"),
 ]
 HELPERS = [("Dewi", "Juru masak"), ("Wayan", "Pemorsian"), ("Maria", "Pemorsian"), ("Yusuf", "Kebersihan")]
-LAST_NAMES = "Santoso Wijaya Hidayat Nugroho Siregar Lestari Pratama Kurniawan Tamba Bere Rahman Saputra".split()
+LAST_NAMES = [
+    *("Santoso", "Wijaya", "Hidayat", "Nugroho", "Siregar", "Lestari", "Pratama", "Kurniawan"),
+    *("Tamba", "Bere", "Rahman", "Saputra", "Manurung", "Sihombing"),
+]
 SCHOOLS = ["TK Negeri Pembina", "SD Negeri 1", "SD Negeri 2", "SD Negeri 3", "SMP Negeri 1", "SMP Negeri 2"]
 SUPPLIERS = ["Koperasi Tani Makmur", "CV Sumber Pangan", "UD Hasil Laut", "Kelompok Tani Sayur Segar"]
 COURSES = {"staple": 5, "main": 8, "plant": 5, "vegetable": 7, "fruit": 5}

@@ -15,7 +15,7 @@ from accounts.models import User
 from kitchens.progress import Progress
 from kitchens.sample.seeding import missing_numbers, seed
 
-SAMPLE_PASSWORD = "dapur-sehat-2026"  # noqa: S105  # shown to whoever runs the demonstration
+SAMPLE_PASSWORD = "dapur-sehat-2026"  # shown to whoever runs the demonstration
 MOST = 20_000
 
 

@@ -1,0 +1,175 @@
+"""The example in a real browser: the page flow of two tenants, without a console error or a breach of the policy."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.browser.exampleserver import BANDUNG, JAKARTA, PASSWORD, ExampleSite
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# A refused sign-in and a foreign row are errors of HTTP, and Chromium notes them; nothing else may be noted.
+EXPECTED = ("status of 401", "status of 404", "status of 429")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists() and not os.environ.get("CI"), reason=f"there is no {CHROMIUM}: install chromium"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
+    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """One browser window with its own cookies; ``complaints`` collects what the console says."""
+
+    def __init__(self, context: BrowserContext, base: str) -> None:
+        self.context, self.base = context, base
+        self.complaints: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.page.on("console", self.note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def note(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not any(known in message.text for known in EXPECTED):
+            self.complaints.append(message.text)
+
+    def open(self, path: str) -> int:
+        response = self.page.goto(self.base + path)
+        assert response is not None
+        return response.status
+
+    def sign_in(self, kitchen: str, user: str, password: str = PASSWORD) -> None:
+        self.open("/sign-in/")
+        self.page.get_by_label("Kitchen", exact=True).select_option(kitchen)
+        self.page.get_by_label("User name").fill(user)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+
+    def expect_source(self, source: str) -> None:
+        expect(self.page.locator(".strip")).to_have_attribute("data-source", source)
+
+
+@pytest.fixture
+def visitors(chromium: Browser, site: ExampleSite) -> Iterator[list[Visitor]]:
+    """Two windows, strangers to each other."""
+    contexts = [chromium.new_context(locale="en-GB", viewport={"width": 1280, "height": 860}) for _ in range(2)]
+    found = [Visitor(context, site.url) for context in contexts]
+    yield found
+    for visitor in found:
+        assert visitor.complaints == []
+        visitor.context.close()
+
+
+def test_a_list_is_cached_refreshed_by_an_edit_and_never_seen_by_the_other_kitchen(visitors: list[Visitor]) -> None:
+    first, second = visitors
+    first.sign_in(JAKARTA, "siti")
+    expect(first.page.get_by_role("heading", level=1)).to_be_visible()
+    first.open("/menus/")
+    first.expect_source("database")
+    first.open("/menus/")
+    first.expect_source("cache")
+    expect(first.page.locator(".strip")).to_contain_text("0 queries")
+
+    first.page.locator("tr.today").get_by_role("link", name="Change").click()
+    first.page.get_by_label("Name").fill("Nasi uduk istimewa")
+    first.page.get_by_label("Portions").fill("2345")
+    first.page.get_by_role("button", name="Save").click()
+    row = first.page.locator("tr", has_text="Nasi uduk istimewa")
+    expect(row).to_contain_text("2,345")
+    first.expect_source("database")
+    address = row.get_by_role("rowheader").get_by_role("link").get_attribute("href")
+    assert address
+
+    second.sign_in(BANDUNG, "siti")
+    second.open("/menus/")
+    expect(second.page.get_by_text("SPPG Bandung 1").first).to_be_visible()
+    expect(second.page.get_by_text("Nasi uduk istimewa")).to_have_count(0)
+    assert second.open(address) == 404
+    assert second.open(f"{address}edit/") == 404
+    expect(second.page.get_by_role("heading", level=1)).to_have_text("Not found")
+
+
+def test_five_wrong_passwords_lock_and_the_other_kitchens_namesake_signs_in(visitors: list[Visitor]) -> None:
+    first, second = visitors
+    for left in (4, 3, 2, 1):
+        first.sign_in(JAKARTA, "budi", "salah")
+        expect(first.page.get_by_role("alert")).to_contain_text(f"{left} attempt")
+    first.sign_in(JAKARTA, "budi", "salah")
+    expect(first.page.get_by_role("alert")).to_contain_text("This account is locked.")
+    expect(first.page.locator(".countdown")).to_contain_text(":")
+    first.sign_in(JAKARTA, "budi")
+    expect(first.page.get_by_role("alert")).to_contain_text("This account is locked.")
+
+    second.sign_in(BANDUNG, "budi")
+    expect(second.page.get_by_text("SPPG Bandung 1").first).to_be_visible()
+
+
+def test_a_session_is_seen_and_ended_from_another_window(visitors: list[Visitor]) -> None:
+    first, second = visitors
+    first.sign_in(BANDUNG, "siti")
+    second.sign_in(BANDUNG, "agus")
+    expect(second.page.get_by_role("heading", level=1)).to_be_visible()
+    first.open("/people/")
+    expect(first.page.locator("tr.own")).to_contain_text("This session")
+    row = first.page.locator("tr", has_text="Agus")
+    expect(row).to_contain_text("Chrome")
+    row.get_by_role("button", name="End session").click()
+    expect(first.page.get_by_role("status")).to_contain_text("That session has ended.")
+    second.open("/menus/")
+    expect(second.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_pages_fit_phone_and_desktop_in_light_and_dark(
+    chromium: Browser, site: ExampleSite, tmp_path: Path, scheme: str, width: int
+) -> None:
+    size = {"width": width, "height": 800}
+    context = chromium.new_context(locale="en-GB", viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    visitor = Visitor(context, site.url)
+    visitor.sign_in(JAKARTA, "siti")
+    expect(visitor.page.get_by_role("heading", level=1)).to_be_visible()
+    ground = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(int(part) for part in ground[4:-1].split(",")) < 60) == (scheme == "dark")
+    for path in ("/", "/menus/", "/menus/new/", "/inventory/", "/procurement/", "/people/", "/try/"):
+        assert visitor.open(path) == 200
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} scrolls sideways"
+        shot = tmp_path / f"{path.strip('/').replace('/', '-') or 'home'}-{width}-{scheme}.png"
+        visitor.page.screenshot(path=str(shot), full_page=True)
+        assert shot.stat().st_size > 10_000
+    assert visitor.complaints == []
+    context.close()
+
+
+def test_everything_is_reached_with_the_keyboard(visitors: list[Visitor]) -> None:
+    visitor = visitors[0]
+    visitor.open("/")
+    visitor.page.keyboard.press("Tab")
+    expect(visitor.page.get_by_role("link", name="Skip to content")).to_be_focused()
+    visitor.page.get_by_label("Kitchen", exact=True).focus()
+    for label in ("User name", "Password"):
+        visitor.page.keyboard.press("Tab")
+        expect(visitor.page.get_by_label(label)).to_be_focused()
+    visitor.page.keyboard.press("Tab")
+    expect(visitor.page.get_by_role("button", name="Sign in")).to_be_focused()
