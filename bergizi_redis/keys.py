@@ -9,9 +9,12 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
 | ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes | 30 d, at least the longest entry |
+| ``cache:{@}:e:<tag>`` | the same: the tag at every tenant | 30 d |
+| ``cache:{@}:epoch`` · ``cache:{<tenant>}:tenant`` | the same: everything · all of one tenant | 30 d |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
 | ``security:accounts:{<tenant>}`` | zset: masked identifier and tag by unlock time, ms | 24 h |
+| ``health:probe`` | string: the write that ``redis_health`` tries | 10 s |
 
 ``@`` stands for the tenant where an entry or a tag belongs to no tenant: no tenant id can hold that character.
 """
@@ -79,6 +82,22 @@ def tag_version(tenant: str | None, tag: str, namespace: str = "") -> str:
     return prefixed(f"{namespace}:{key}" if namespace else key)
 
 
+def tag_everywhere(tag: str, namespace: str = "") -> str:
+    """Version of a tag at every tenant at once: bumped by a write that may have touched any of them."""
+    key = f"cache:{{{SHARED}}}:e:{_part(tag)}"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def epoch(namespace: str = "") -> str:
+    key = f"cache:{{{SHARED}}}:epoch"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def tenant_version(tenant: str, namespace: str = "") -> str:
+    key = f"cache:{{{validated_tenant(tenant)}}}:tenant"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
 def attempts(tag: str) -> str:
     return prefixed(f"security:attempts:{{{tag}}}")
 
@@ -109,3 +128,7 @@ def positions(tenant: str) -> str:
 
 def track(tenant: str, vehicle: object) -> str:
     return prefixed(f"track:{{{validated_tenant(tenant)}}}:{_part(vehicle)}")
+
+
+def health_probe() -> str:
+    return prefixed("health:probe")

@@ -1,0 +1,86 @@
+"""Django's asynchronous cache methods, native: no thread, one client for each event loop."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.db.models import QuerySet
+
+from bergizi_redis.cache.alias import RedisAlias, moved_to, tag_names
+from bergizi_redis.cache.reading import MISSING
+
+
+async def fetched(value: Any) -> None:
+    """Fetch the rows of a lazy queryset in a thread: pickling it would ask the database from the event loop."""
+    if isinstance(value, QuerySet):
+        await sync_to_async(len)(value)
+
+
+class AwaitingMethods(RedisAlias):
+    """The twins of ``BlockingMethods``."""
+
+    async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        found = await self.aask(self.entries.get(self.made(key, version), self.scope), MISSING)
+        return default if found is MISSING else found
+
+    async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        names = {self.made(key, version): key for key in keys}
+        found = await self.aask(self.entries.get_many(list(names), self.scope), {}) if names else {}
+        return {names[name]: value for name, value in found.items()}
+
+    async def ahas_key(self, key: str, version: int | None = None) -> bool:
+        return await self.aget(key, MISSING, version) is not MISSING
+
+    async def aset(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, nx: bool = False,
+        xx: bool = False, *, tags: Sequence[str] | None = None,
+    ) -> bool:  # fmt: skip
+        name = self.made(key, version)
+        await fetched(value)
+        exchange = self.entries.set(name, value, self.seconds(timeout), self.scope, tag_names(tags), nx, xx)
+        return bool(await self.aask(exchange, False, deleted=[name]))
+
+    async def aadd(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
+        *, tags: Sequence[str] | None = None,
+    ) -> bool:  # fmt: skip
+        name = self.made(key, version)
+        await fetched(value)
+        exchange = self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags))
+        return bool(await self.aask(exchange, False))
+
+    async def aset_many(
+        self, data: Mapping[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
+        *, tags: Sequence[str] | None = None,
+    ) -> list[str]:  # fmt: skip
+        for value in data.values():
+            await fetched(value)
+        named = {self.made(key, version): value for key, value in data.items()}
+        exchange = self.entries.set_many(named, self.seconds(timeout), self.scope, tag_names(tags))
+        return list(data) if await self.aask(exchange, MISSING, deleted=named) is MISSING else []
+
+    async def adelete(self, key: str, version: int | None = None) -> bool:
+        name = self.made(key, version)
+        return bool(await self.aask(self.entries.delete([name]), False, deleted=[name]))
+
+    async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int | None:
+        names = [self.made(key, version) for key in keys]
+        return int(await self.aask(self.entries.delete(names), 0, deleted=names)) if names else None
+
+    async def atouch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        return bool(await self.aask(self.entries.touch(self.made(key, version), self.seconds(timeout)), False))
+
+    async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        return int(await self.aask(self.entries.incr(self.made(key, version), delta, self.scope)))
+
+    async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        return await self.aincr(key, -delta, version)
+
+    async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        version = self.version if version is None else version
+        exchange = self.entries.move(self.made(key, version), self.made(key, version + delta), self.scope)
+        return moved_to(key, await self.aask(exchange), version + delta)
+
+    async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        return await self.aincr_version(key, -delta, version)

@@ -1,0 +1,139 @@
+"""``TaggedRedisCache``: django-redis's backend with tags, natively asynchronous, never a 500 because Redis is down.
+
+Promise: a tagged value is served only while its tags stand as they stood before it was computed. Redis down: reads are
+misses, stores are logged and counted, deletions and invalidations are kept and sent before this process reads again.
+``OPTIONS: {"IGNORE_EXCEPTIONS": False}`` raises instead. Round trips: see ``reading.py`` and ``writing.py``.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django_redis.client.default import glob_escape
+
+from bergizi_redis.cache.alias import tag_names
+from bergizi_redis.cache.awaiting import AwaitingMethods, fetched
+from bergizi_redis.cache.blocking import BlockingMethods
+from bergizi_redis.cache.clearing import aunlink_matching, unlink_matching
+from bergizi_redis.cache.lookup import Lookup
+from bergizi_redis.cache.reading import MISSING, Address
+from bergizi_redis.cache.tags import Scope
+from bergizi_redis.signals import tags_invalidated
+
+
+class TaggedRedisCache(BlockingMethods, AwaitingMethods):
+    """Timeouts are seconds. ``tags`` is a list of strings; without it an entry is byte for byte django-redis's.
+
+    A tagged entry lives 15 days at most. With ``OPTIONS: {"TENANT_SCOPED": True}`` every key and tag belongs to the
+    tenant in force, and ``TenantRequired`` is raised where there is none.
+    """
+
+    def get_or_set(
+        self, key: str, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
+        *, tags: Sequence[str] | None = None,
+    ) -> Any:  # fmt: skip
+        """With ``tags`` race-free: what was computed before an invalidation is never served after it."""
+        if tags is None:
+            return super().get_or_set(key, default, timeout, version)
+        with self.lookup(key, tags, version) as entry:
+            if entry.missed:
+                entry.store(default() if callable(default) else default, timeout)
+        return entry.value
+
+    async def aget_or_set(
+        self, key: str, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
+        *, tags: Sequence[str] | None = None,
+    ) -> Any:  # fmt: skip
+        """The same; with ``tags``, ``default`` may be a coroutine function too."""
+        if tags is None:
+            return await super().aget_or_set(key, default, timeout, version)
+        async with self.lookup(key, tags, version) as entry:
+            if entry.missed:
+                value = default() if callable(default) else default
+                await entry.astore(await value if iscoroutinefunction(default) else value, timeout)
+        return entry.value
+
+    def lookup(self, key: str, tags: Sequence[str] = (), version: int | None = None) -> Lookup:
+        """``with cache.lookup("k", tags=["menus"]) as entry:`` – or ``async with``. See ``lookup.py``."""
+        names = tuple(tag_names(tags) or ())
+        return Lookup(self, Address(self.made(key, version), self.scope.read_by(names)), names)
+
+    def invalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
+        """Void every entry with one of the tags, in one round trip: of ``tenant`` and the shared ones, or of all.
+
+        With Redis down the bump is kept and sent before this process reads again.
+        """
+        scope, names = self._scope_for(tenant), tuple(tag_names(tags) or ())
+        self.bump(scope.bumped_by(names))
+        tags_invalidated.send(type(self), tenant=scope.tenant, tags=names)
+
+    async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
+        scope, names = self._scope_for(tenant), tuple(tag_names(tags) or ())
+        await self.abump(scope.bumped_by(names))
+        await tags_invalidated.asend(type(self), tenant=scope.tenant, tags=names)
+
+    def invalidate_all(self, *, tenant: str | None = None) -> None:
+        """Void every tagged entry of the tenant, or of all: one bump."""
+        scope = self._scope_for(tenant)
+        self.bump([scope.everything()])
+        tags_invalidated.send(type(self), tenant=scope.tenant, tags=())
+
+    async def ainvalidate_all(self, *, tenant: str | None = None) -> None:
+        scope = self._scope_for(tenant)
+        await self.abump([scope.everything()])
+        await tags_invalidated.asend(type(self), tenant=scope.tenant, tags=())
+
+    def _scope_for(self, tenant: str | None) -> Scope:
+        return self.scope if tenant is None else self.scope_of(tenant)
+
+    def clear(self) -> None:
+        """Remove what this alias stored, and nothing else on the server. ``RedisUnavailable`` when it is down."""
+        self.ask(self.entries.bump([self.scope.everything()]))
+        unlink_matching(self.client.get_client(write=True), self._own_pattern())
+
+    async def aclear(self) -> None:
+        await self.aask(self.entries.bump([self.scope.everything()]))
+        await aunlink_matching(self.aclient(), self._own_pattern())
+
+    def _own_pattern(self) -> str:
+        """Matches every key of this alias, of any version, and with TENANT_SCOPED of this tenant."""
+        return str(self.key_func("*", glob_escape(self.key_prefix), "*"))
+
+    def stats(self) -> dict[str, Any]:
+        """Hits, misses, stale (void entries met), stores and errors of this process, in all and ``by_domain``."""
+        return self.state.counters.snapshot()
+
+    # For domains, decorators and lookups
+
+    def bump(self, version_keys: Collection[str]) -> None:
+        """Bump the versions, or with Redis down remember to."""
+        self.ask(self.entries.bump(version_keys), None, bumped=version_keys)
+
+    async def abump(self, version_keys: Collection[str]) -> None:
+        await self.aask(self.entries.bump(version_keys), None, bumped=version_keys)
+
+    def look(self, address: Address) -> tuple[Any, bytes]:
+        """(value or ``MISSING``, token); the token is empty when Redis is down."""
+        found: tuple[Any, bytes] = self.ask(self.entries.look(address), (MISSING, b""))
+        return found
+
+    async def alook(self, address: Address) -> tuple[Any, bytes]:
+        found: tuple[Any, bytes] = await self.aask(self.entries.look(address), (MISSING, b""))
+        return found
+
+    def put(
+        self, address: Address, value: Any, timeout: Any, token: bytes | None = None,
+        names: tuple[str, ...] | None = None, cost: float = 0,
+    ) -> bool:  # fmt: skip
+        """Store under a token, or under the versions of now. ``cost`` is seconds of computing."""
+        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost)
+        return bool(self.ask(exchange, False, deleted=[address.key]))
+
+    async def aput(
+        self, address: Address, value: Any, timeout: Any, token: bytes | None = None,
+        names: tuple[str, ...] | None = None, cost: float = 0,
+    ) -> bool:  # fmt: skip
+        await fetched(value)
+        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost)
+        return bool(await self.aask(exchange, False, deleted=[address.key]))

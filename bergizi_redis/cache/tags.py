@@ -1,0 +1,114 @@
+"""Tag versions: which keys an entry depends on, and how they are read and bumped.
+
+Promise: once a tag is bumped, no entry that was computed before can be served, for any tenant it concerned. A version
+is 8 random bytes; a missing one (evicted, expired, flushed) voids every entry that depends on it.
+
+Three versions stand behind a tag, so that a write proven to touch one tenant leaves all others warm and nothing is ever
+under-invalidated: ``v:<tag>`` of the tenant, ``e:<tag>`` "at every tenant", and ``v:<tag>`` of the shared scope "@".
+
+| | reads | a write of tenant t bumps | a write of unknown tenant bumps |
+| --- | --- | --- | --- |
+| entry of tenant t | t's ``v``, ``e`` | t's ``v`` | ``e`` |
+| shared entry | @'s ``v`` | @'s ``v`` | @'s ``v`` |
+
+Every entry also depends on the epoch (everything) and, with a tenant, on that tenant's own version (all of it).
+Round trips: read 1 (0 where it rides with the entry), bump 1; on a cluster one for each slot.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from redis.crc import key_slot
+
+from bergizi_redis import keys
+from bergizi_redis.cache.envelope import digest_of
+from bergizi_redis.conf import config
+from bergizi_redis.exchange import Exchange, evaluate
+from bergizi_redis.scripts.script import script
+
+VERSION_LIFE = 30 * 24 * 3600  # seconds; longer than any tagged entry, so that a version is never outlived
+LONGEST_ENTRY = VERSION_LIFE // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where tags live: of one tenant or shared (None), in the namespace of an alias (its KEY_PREFIX)."""
+
+    tenant: str | None = None
+    namespace: str = ""
+
+    def read_by(self, tags: Sequence[str], own: str | None = None) -> tuple[str, ...]:
+        """Version keys that an entry with these tags depends on. ``own`` is a tag of the tenant's alone."""
+        return _read_keys(config.KEY_PREFIX, self.namespace, self.tenant, tuple(tags), own)
+
+    def bumped_by(self, tags: Iterable[str], own: Iterable[str] = ()) -> set[str]:
+        """Version keys that a write in this scope makes anew; without tags all that the tenant has."""
+        tags = tuple(tags)
+        shared = {keys.tag_version(None, tag, self.namespace) for tag in tags}
+        mine = {keys.tag_version(self.tenant, tag, self.namespace) for tag in own}
+        if self.tenant is None:
+            return shared | mine | {keys.tag_everywhere(tag, self.namespace) for tag in tags}
+        return shared | mine | {keys.tag_version(self.tenant, tag, self.namespace) for tag in tags}
+
+    def everything(self) -> str:
+        """The version whose bump voids all tagged entries: of the tenant, or of the whole namespace."""
+        return keys.epoch(self.namespace) if self.tenant is None else keys.tenant_version(self.tenant, self.namespace)
+
+
+@lru_cache(maxsize=4096)
+def _read_keys(
+    prefix: str, namespace: str, tenant: str | None, tags: tuple[str, ...], own: str | None
+) -> tuple[str, ...]:
+    """Cached because a read asks for them each time; ``prefix`` is there to be part of the cache's key."""
+    found = [keys.epoch(namespace)]
+    if tenant is not None:
+        found.append(keys.tenant_version(tenant, namespace))
+        found += [keys.tag_everywhere(tag, namespace) for tag in tags]
+    found += [keys.tag_version(tenant, tag, namespace) for tag in tags]
+    if own is not None:
+        found.append(keys.tag_version(tenant, own, namespace))
+    return tuple(dict.fromkeys(found))
+
+
+def read(version_keys: Sequence[str], clustered: bool = False) -> Exchange[bytes]:
+    """The token: digest of the current versions, made where missing. Ask before computing. One round trip."""
+    versions: dict[str, bytes] = {}
+    for group in by_slot(version_keys) if clustered else [version_keys]:
+        arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)))
+        found = yield from evaluate(script("tags_read"), group, arguments)
+        versions.update(zip(group, found, strict=True))
+    token = digest_of(version_keys, [versions[key] for key in version_keys])
+    assert token is not None  # the script made what was missing
+    return token
+
+
+def bump(version_keys: Iterable[str], clustered: bool = False) -> Exchange[None]:
+    """Make each version anew: what depends on one of them is dead from here on. One round trip, one MULTI."""
+    fresh = [(key, os.urandom(8)) for key in sorted(version_keys)]
+
+    def send(client: Any) -> Any:
+        pipeline = client.pipeline() if clustered else client.pipeline(transaction=len(fresh) > 1)
+        for key, version in fresh:
+            pipeline.set(key, version, px=VERSION_LIFE * 1000)
+        return pipeline.execute()
+
+    if fresh:
+        yield send
+
+
+def get_all(names: Sequence[str], clustered: bool = False) -> Exchange[list[bytes | None]]:
+    """MGET, one round trip; on a cluster one for each slot."""
+    if clustered:
+        return (yield lambda client: client.mget_nonatomic(names))
+    return (yield lambda client: client.mget(names))
+
+
+def by_slot(names: Sequence[str]) -> list[list[str]]:
+    """The names in groups that one script may touch on a cluster."""
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(key_slot(name.encode()), []).append(name)
+    return list(groups.values())

@@ -1,0 +1,36 @@
+"""``manage.py redis_invalidate TAG… [--tenant T] [--all]``: void cached entries by tag."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from bergizi_redis.cache.domains import tagged_cache
+from bergizi_redis.exceptions import TenantError
+from bergizi_redis.keys import validated_tenant
+
+
+class Command(BaseCommand):
+    help = "Void every cached entry that carries one of the tags; with --all every tagged entry."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tags", nargs="*", metavar="TAG")
+        parser.add_argument("--tenant", help="only this tenant's entries, and the shared ones with those tags")
+        parser.add_argument("--all", action="store_true", help="every tagged entry, or with --tenant all of its own")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tags, tenant = options["tags"], options["tenant"]
+        if bool(tags) == options["all"]:
+            raise CommandError("Name the tags to invalidate, or --all for every entry.")
+        try:
+            tenant = None if tenant is None else validated_tenant(tenant)
+        except TenantError as error:
+            raise CommandError(str(error)) from error
+        cache = tagged_cache()
+        if tags:
+            cache.invalidate_tags(tags, tenant=tenant)
+        else:
+            cache.invalidate_all(tenant=tenant)
+        if cache.state.owes:
+            raise CommandError("Redis cannot be asked, so nothing was invalidated. See `manage.py redis_health`.")
+        whose = "every tenant" if tenant is None else tenant
+        self.stdout.write(f"Invalidated {', '.join(tags) if tags else 'everything'} for {whose}.")
