@@ -4,6 +4,7 @@
 ``yield``. Every step is one round trip (or one signal), always to the primary of ``SECURITY_ALIAS``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ from bergizi_redis.aconnections import aclient
 from bergizi_redis.conf import config
 from bergizi_redis.connections import client
 from bergizi_redis.scripts.script import script
+from bergizi_redis.security.turnstile import async_turnstile, turnstile
 
 T = TypeVar("T")
 
@@ -26,21 +28,38 @@ class Step(Protocol):
 Steps = Generator[Step, Any, T]
 
 
+class Ask(ABC):
+    """A step that asks Redis, a bounded number at a time."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def ask(self, client: Any) -> Any: ...
+    @abstractmethod
+    async def aask(self, client: Any) -> Any: ...
+
+    def run(self) -> Any:
+        return turnstile().run(lambda: self.ask(client(config.SECURITY_ALIAS)))
+
+    async def arun(self) -> Any:
+        return await async_turnstile().run(lambda: self.aask(aclient(config.SECURITY_ALIAS)))
+
+
 @dataclass(frozen=True, slots=True)
-class RunScript:
+class RunScript(Ask):
     name: str
     keys: Sequence[str]
     args: Sequence[str | int] = ()
 
-    def run(self) -> Any:
-        return script(self.name).run(client(config.SECURITY_ALIAS), self.keys, self.args)
+    def ask(self, client: Any) -> Any:
+        return script(self.name).run(client, self.keys, self.args)
 
-    async def arun(self) -> Any:
-        return await script(self.name).arun(aclient(config.SECURITY_ALIAS), self.keys, self.args)
+    async def aask(self, client: Any) -> Any:
+        return await script(self.name).arun(client, self.keys, self.args)
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Ask):
     """Commands in one round trip, each as (method of redis-py's client, arguments…)."""
 
     commands: Sequence[tuple[Any, ...]]
@@ -50,11 +69,11 @@ class Pipeline:
             getattr(pipeline, method)(*arguments)
         return pipeline
 
-    def run(self) -> Any:
-        return self._fill(client(config.SECURITY_ALIAS).pipeline(transaction=False)).execute()
+    def ask(self, client: Any) -> Any:
+        return self._fill(client.pipeline(transaction=False)).execute()
 
-    async def arun(self) -> Any:
-        return await self._fill(aclient(config.SECURITY_ALIAS).pipeline(transaction=False)).execute()
+    async def aask(self, client: Any) -> Any:
+        return await self._fill(client.pipeline(transaction=False)).execute()
 
 
 class Send:
