@@ -5,40 +5,37 @@ redis-py's connections cannot change loops.
 """
 
 import asyncio
+import inspect
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import redis.asyncio
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import ConnectionError, MaxConnectionsError
+import redis.asyncio.client
+import redis.asyncio.cluster
+import redis.asyncio.connection
+from redis._parsers import AsyncCommandsParser
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from bergizi_redis.budget import AsyncBudgetedRedis, AsyncBudgetedRetry
+from bergizi_redis.budget import RETRIES, FullJitter, awithin, worth_retrying
 from bergizi_redis.conf import config
-from bergizi_redis.connections import Role, alias_settings, budget_of, timeouts
-from bergizi_redis.topology import Topology, parse_location
+from bergizi_redis.connections import Role, alias_settings, budget_of, pool_key, share_of_node, timeouts
+from bergizi_redis.topology import NOT_TIMED_OUT, Topology, as_driver_errors, parse_location
 
-_Key = tuple[str, str, str]
+WAIT_SHARE = 0.9  # of the budget for a free connection: the pool must say that it is full before the time is up
 
-_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Any]]" = weakref.WeakKeyDictionary()
-_closers: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]]" = weakref.WeakKeyDictionary()
+# Redis Cloud's maintenance pushes off; redis-py 8.0 has none for async yet, and refuses the argument.
+QUIET = (
+    {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    if "maint_notifications_config" in inspect.signature(redis.asyncio.connection.AbstractConnection).parameters
+    else {}
+)
 
-
-class AsyncPool(redis.asyncio.BlockingConnectionPool):
-    """Tasks beyond ``max_connections`` wait within the budget, then get ``MaxConnectionsError``."""
-
-    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        try:
-            return await super().get_connection()
-        except ConnectionError as error:
-            if str(error) != "No connection available.":
-                raise
-            raise MaxConnectionsError(
-                f"All {self.max_connections} connections of this pool stayed in use for {self.timeout} s. The server "
-                "may be well: raise BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of tasks."
-            ) from error
+_Clients = dict[tuple[str, ...], Any]
+_loops = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[_Clients, AsyncGenerator[None, None]]]()
 
 
 def aclient(alias: str = "default", role: Role = Role.MAIN) -> Any:
@@ -52,69 +49,202 @@ def aclient(alias: str = "default", role: Role = Role.MAIN) -> Any:
 def aclient_at(url: str, options: dict[str, Any], role: Role = Role.MAIN) -> Any:
     """The same for a URL and the OPTIONS of an alias: a cache backend knows these, but not its alias's name."""
     loop = asyncio.get_running_loop()
-    key = (url, role.value, repr(sorted(options.items())))
-    clients = _clients.setdefault(loop, {})
+    if loop not in _loops:
+        _forget_closed_loops()
+        _loops[loop] = _clients_of_loop()
+    clients, _ = _loops[loop]
+    key = pool_key(url, options, role)
     if key not in clients:
         clients[key] = _connect(url, options, role)
-        _close_with(loop, clients[key])
     return clients[key]
 
 
-def _close_with(loop: asyncio.AbstractEventLoop, client: Any) -> None:
-    """Close the client when the loop shuts its asynchronous generators down, as ``asyncio.run`` and asgiref do."""
+def _clients_of_loop() -> tuple[_Clients, AsyncGenerator[None, None]]:
+    """A place for the running loop's clients, and the generator by whose end, at the loop's, they are closed.
 
-    async def closer() -> AsyncGenerator[None]:
+    A loop that shuts down ends the asynchronous generators that it knows, and holds them weakly: hence we keep it.
+    """
+    clients: _Clients = {}
+
+    async def closer() -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            _clients.get(loop, {}).clear()
-            await client.aclose()
+            while clients:
+                await clients.popitem()[1].aclose()
 
     generator = closer()
     try:
-        generator.__anext__().send(None)  # runs to the yield, and so makes itself known to the loop
+        generator.__anext__().send(None)  # runs to the yield: now the loop knows it
     except StopIteration:
         pass
-    _closers.setdefault(loop, []).append(generator)
+    return clients, generator
+
+
+def _forget_closed_loops() -> None:
+    """A client holds its loop, so a loop that was closed without being shut down would stay for good."""
+    for loop in list(_loops):
+        if loop.is_closed():
+            _loops.pop(loop, None)
+
+
+class AsyncBudgetedRetry(Retry):
+    """The same for a loop; the deadline there is a cancellation, which no retry survives."""
+
+    def __init__(self, retries: int = RETRIES) -> None:
+        super().__init__(FullJitter(), retries, (ConnectionError,))
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Any],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> Any:
+        def retryable(error: Exception) -> bool:
+            return worth_retrying(error) and (is_retryable is None or is_retryable(error))
+
+        return await super().call_with_retry(do, fail, retryable, with_failure_count)
+
+
+class AsyncPool(redis.asyncio.BlockingConnectionPool):
+    """Tasks beyond ``max_connections`` wait within the budget, then get ``MaxConnectionsError``."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"timeout": config.REQUEST_BUDGET * WAIT_SHARE, **arguments})
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        try:
+            return await super().get_connection()  # type: ignore[no-untyped-call]
+        except ConnectionError as error:
+            if str(error) != "No connection available.":
+                raise
+            raise MaxConnectionsError(
+                f"All {self.max_connections} connections of this pool stayed in use. The server may be well: raise "
+                "BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of tasks."
+            ) from error
+
+
+class _Sentinels(Sentinel):
+    async def discover_master(self, service_name: str) -> Any:
+        try:
+            return await super().discover_master(service_name)
+        except MasterNotFoundError:  # redis-py's text is every Sentinel's every option
+            raise MasterNotFoundError(f"No Sentinel that answered knows the primary of {service_name!r}.") from None
+
+
+class AsyncSentinelPool(SentinelConnectionPool, AsyncPool):
+    """The same for the primary that the Sentinels name; closing it closes the connections to them."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+class AsyncBudgetedPipeline(redis.asyncio.client.Pipeline):
+    budget: float | None = None
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        async with awithin(self.budget):
+            return await super().execute(raise_on_error)
+
+    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        async with awithin(self.budget):
+            return await super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class AsyncBudgetedRedis(redis.asyncio.Redis):
+    """``redis.asyncio.Redis`` whose every command, pipeline and script ends within ``budget`` seconds."""
+
+    budget: float | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with awithin(self.budget):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> AsyncBudgetedPipeline:
+        pipeline = AsyncBudgetedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.budget = self.budget
+        return pipeline
+
+
+class _AnyNodesCommands(AsyncCommandsParser):
+    """Asks another node for the table of commands where the one that redis-py asks hangs."""
+
+    def __init__(self, cluster: "AsyncBudgetedCluster") -> None:
+        super().__init__()
+        self.cluster = cluster
+
+    async def initialize(self, node: Any = None) -> None:
+        try:
+            await super().initialize(node)
+        except (ConnectionError, TimeoutError):
+            if not (others := [other for other in self.cluster.get_primaries() if other != node]):
+                raise
+            await super().initialize(others[0])
+
+
+class AsyncBudgetedCluster(redis.asyncio.cluster.RedisCluster):
+    """The same for a loop; redis-py's opens at its first use by itself."""
+
+    ERRORS_ALLOW_RETRY = NOT_TIMED_OUT
+    budget: float | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with as_driver_errors():
+            async with awithin(self.budget):
+                return await super().execute_command(*args, **options)
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> redis.asyncio.cluster.ClusterPipeline:
+        pipeline = super().pipeline(transaction, shard_hint)
+        execute = pipeline.execute
+
+        async def bounded(raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
+            with as_driver_errors():
+                async with awithin(self.budget):
+                    return await execute(raise_on_error, allow_redirections)
+
+        pipeline.execute = bounded  # type: ignore[method-assign]
+        return pipeline
 
 
 def _connect(url: str, options: dict[str, Any], role: Role) -> Any:
     topology = parse_location(url)
     arguments = _arguments(options, role)
     if topology.kind == "cluster":
-        return _cluster(topology, arguments)
+        return _cluster(topology, arguments, budget_of(role))
+    pool: Any
     if topology.kind == "sentinel":
-        manager = topology.async_sentinel_manager(arguments)
-        arguments["ssl"] = topology.tls
-        pool: Any = SentinelConnectionPool(topology.service, manager, **{**arguments, **topology.options})
+        asking = topology.asking(arguments) | {"retry": AsyncBudgetedRetry(0)} | (options.get("SENTINEL_KWARGS") or {})
+        manager = _Sentinels(list(topology.hosts), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        arguments |= {"ssl": topology.tls} | topology.options
+        pool = AsyncSentinelPool(topology.service, manager, **arguments)  # type: ignore[no-untyped-call]
     else:
-        arguments.setdefault("max_connections", config.MAX_CONNECTIONS)
-        pool = AsyncPool.from_url(url, timeout=config.REQUEST_BUDGET, **arguments)
-    client = AsyncBudgetedRedis.from_pool(pool)  # closing the client closes the pool too
-    client.budget = budget_of(role)
+        pool = AsyncPool.from_url(url, **arguments)
+    client = AsyncBudgetedRedis(connection_pool=pool)
+    client.auto_close_connection_pool, client.budget = True, budget_of(role)
     return client
 
 
 def _arguments(options: dict[str, Any], role: Role) -> dict[str, Any]:
     """Keyword arguments of a connection: defaults of the role, then django-redis's OPTIONS of the alias."""
-    arguments = {
+    named = ("USERNAME", "PASSWORD", "SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT")
+    pool_arguments = options.get("CONNECTION_POOL_KWARGS") or {}
+    return {
         **timeouts(role),
+        "max_connections": config.MAX_CONNECTIONS,
         "retry": AsyncBudgetedRetry(),
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        **QUIET,
+        **{name.lower(): options[name] for name in named if options.get(name)},
+        # A retry for sync connections cannot be awaited.
+        **{name: value for name, value in pool_arguments.items() if name != "retry"},
     }
-    for option, argument in (
-        ("USERNAME", "username"),
-        ("PASSWORD", "password"),
-        ("SOCKET_TIMEOUT", "socket_timeout"),
-        ("SOCKET_CONNECT_TIMEOUT", "socket_connect_timeout"),
-    ):
-        if options.get(option):
-            arguments[argument] = options[option]
-    pool_arguments = {name: value for name, value in options.get("CONNECTION_POOL_KWARGS", {}).items() if name != "retry"}
-    return {**arguments, **pool_arguments}
 
 
-def _cluster(topology: Topology, arguments: dict[str, Any]) -> RedisCluster:
-    nodes = [ClusterNode(host, port) for host, port in topology.hosts]
-    arguments.pop("maint_notifications_config")
-    return RedisCluster(startup_nodes=nodes, ssl=topology.tls, **{**arguments, **topology.options})
+def _cluster(topology: Topology, arguments: dict[str, Any], budget: float | None) -> AsyncBudgetedCluster:
+    nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in topology.hosts]
+    arguments |= share_of_node(arguments, budget) | {"ssl": topology.tls} | topology.options
+    cluster = AsyncBudgetedCluster(startup_nodes=nodes, **arguments)
+    cluster.budget, cluster.commands_parser = budget, _AnyNodesCommands(cluster)
+    return cluster

@@ -1,32 +1,35 @@
-"""The time budget of one command: a deadline for everything it does – waiting for a connection, connecting, the
-handshake, reading, retrying – where redis-py bounds each of them alone.
+"""The time budget of one command: a deadline for everything it does – waiting for a connection, connecting, TLS, the
+handshake, writing, reading, retrying – where redis-py bounds each wait alone.
 
-Sync: ``within(seconds)`` puts the deadline into a context variable; the outermost one holds. ``BudgetedConnection``
-clips its connect and read timeouts to what is left, ``BudgetedRetry`` does not start what cannot end in time. Async
-needs none of this: ``asyncio.timeout`` bounds the whole.
+Sync: ``within(seconds)`` puts the deadline into a context variable; the outermost one holds. ``BudgetedSocket`` clips
+every wait to what is left, ``BudgetedRetry`` does not start what cannot end in time. Async: ``asyncio.timeout`` bounds
+the whole, and what is left of an outer ``within`` bounds that. Looking a host name up is the system resolver's time,
+which a thread cannot bound: name the server by address, or bound the resolver (``options timeout:1 attempts:1``).
 """
 
 import asyncio
 import builtins
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import cache
+from queue import LifoQueue
 from typing import Any
 
 import redis
-import redis.asyncio
-import redis.asyncio.client
 import redis.client
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import AbstractBackoff
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, MaxConnectionsError, TimeoutError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from bergizi_redis.conf import config
 
 _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", default=None)
 
-SHORTEST = 0.001  # seconds; a timeout of 0 would mean "do not block" to a socket
+SHORTEST = 0.001  # seconds; what has arrived already is still read, and 0 would mean "do not block" to a socket
 RETRIES = 2
 
 
@@ -49,6 +52,23 @@ def seconds_left() -> float | None:
     return None if deadline is None else max(SHORTEST, deadline - time.monotonic())
 
 
+def clipped(seconds: float | None) -> float | None:
+    """The wait, or what is left of the budget where that is less. None: no bound."""
+    left = seconds_left()
+    return seconds if left is None else min(left, left if seconds is None else seconds)
+
+
+@asynccontextmanager
+async def awithin(seconds: float | None) -> AsyncIterator[None]:
+    """``asyncio.timeout`` that heeds an outer ``within`` and ends in redis-py's own ``TimeoutError``."""
+    bound = clipped(seconds)
+    try:
+        async with asyncio.timeout(bound):
+            yield
+    except builtins.TimeoutError as error:
+        raise TimeoutError(f"No answer within {bound:.3g} s" if bound else "No answer in time") from error
+
+
 class FullJitter(AbstractBackoff):
     """Seconds to wait before try n: uniform in 0…min(cap, base·2ⁿ), the exponent clamped so that it cannot overflow.
 
@@ -60,6 +80,13 @@ class FullJitter(AbstractBackoff):
 
     def compute(self, failures: int) -> float:
         return random.uniform(0, min(self.cap, self.base * 2 ** min(failures, 30)))  # noqa: S311 – spreads load
+
+
+def worth_retrying(error: Exception) -> bool:
+    """Whether trying again may help, and can still end in time. A refused password stays refused."""
+    left = seconds_left()
+    hopeless = isinstance(error, AuthenticationError | AuthorizationError | MaxConnectionsError)
+    return not hopeless and (left is None or left > FullJitter().cap)
 
 
 class BudgetedRetry(Retry):
@@ -75,38 +102,71 @@ class BudgetedRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Any:
-        def worth_it(error: Exception) -> bool:
-            left = seconds_left()
-            in_time = left is None or left > FullJitter().cap
-            return in_time and (is_retryable is None or is_retryable(error))
+        def retryable(error: Exception) -> bool:
+            return worth_retrying(error) and (is_retryable is None or is_retryable(error))
 
-        # A time-out leaves a half-read reply behind: the connection must not go back to the pool with it.
-        try:
-            return super().call_with_retry(do, fail, worth_it, with_failure_count)
-        except (ConnectionError, TimeoutError) as error:
-            fail(error, 1) if with_failure_count else fail(error)
-            raise
+        return super().call_with_retry(do, fail, retryable, with_failure_count)
+
+
+class BudgetedSocket:
+    """A socket whose every wait is clipped to what is left of the budget, so that many short waits cannot add up."""
+
+    __slots__ = ("_applied", "_socket", "_timeout")
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._timeout = self._applied = socket.gettimeout()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+
+    def _clip(self) -> Any:
+        wait = clipped(self._timeout)
+        if wait != self._applied:
+            self._socket.settimeout(wait)
+            self._applied = wait
+        return self._socket
+
+    def recv(self, *args: Any) -> Any:
+        return self._clip().recv(*args)
+
+    def recv_into(self, *args: Any) -> Any:
+        return self._clip().recv_into(*args)
+
+    def sendall(self, *args: Any) -> Any:
+        return self._clip().sendall(*args)
 
 
 class BudgetedConnection:
-    """Mixed into a connection class of redis-py: every wait is clipped to what is left of the budget."""
+    """Mixed into a connection class of redis-py: connecting, TLS and everything after it heed the budget."""
 
     @property
     def socket_connect_timeout(self) -> float | None:
-        configured: float | None = self._socket_connect_timeout  # type: ignore[attr-defined]
-        left = seconds_left()
-        return configured if left is None else min(left, configured or left)
+        return clipped(self._socket_connect_timeout)  # asked anew for each address of the host
 
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, value: float | None) -> None:
         self._socket_connect_timeout = value
 
+    def _connect(self) -> BudgetedSocket:
+        socket = super()._connect()  # type: ignore[misc]
+        socket.settimeout(self._socket_timeout)  # type: ignore[attr-defined]
+        return BudgetedSocket(socket)
+
+    def _wrap_socket_with_ssl(self, socket: Any) -> Any:
+        socket.settimeout(clipped(socket.gettimeout()))
+        return super()._wrap_socket_with_ssl(socket)  # type: ignore[misc]
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        if "timeout" not in kwargs and (left := seconds_left()) is not None:
-            kwargs["timeout"] = min(left, self.socket_timeout or left)  # type: ignore[attr-defined]
+        # redis-py's Sentinel connections keep the link by default: the late reply would answer the next command.
+        kwargs.setdefault("disconnect_on_error", True)
         return super().read_response(*args, **kwargs)  # type: ignore[misc]
 
 
+@cache
 def budgeted(connection_class: type) -> type:
     """The connection class with the budget mixed in; the class itself where it has it."""
     if issubclass(connection_class, BudgetedConnection):
@@ -123,7 +183,7 @@ class BudgetedPipeline(redis.client.Pipeline):
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         with within(self.budget):
-            return super().immediate_execute_command(*args, **options)
+            return super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 class BudgetedRedis(redis.Redis):
@@ -133,7 +193,7 @@ class BudgetedRedis(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with within(self.budget):
-            return super().execute_command(*args, **options)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> BudgetedPipeline:
         pipeline = BudgetedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -141,39 +201,51 @@ class BudgetedRedis(redis.Redis):
         return pipeline
 
 
-@asynccontextmanager
-async def awithin(seconds: float | None) -> AsyncIterator[None]:
-    """``asyncio.timeout`` that ends in redis-py's own ``TimeoutError``."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except builtins.TimeoutError as error:
-        raise TimeoutError(f"No answer within {seconds} s") from error
+class _Places(LifoQueue[Any]):
+    """The pool's queue: who waits for a connection waits no longer than its own budget allows."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        left = seconds_left()
+        return super().get(block, timeout if left is None else left)
 
 
-class AsyncBudgetedRetry(AsyncRetry):
-    def __init__(self, retries: int = RETRIES) -> None:
-        super().__init__(FullJitter(), retries, (ConnectionError,))
+class Pool(redis.BlockingConnectionPool):
+    """Threads beyond ``max_connections`` wait for one within their budget, then get ``MaxConnectionsError``."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"timeout": config.REQUEST_BUDGET, "queue_class": _Places, **arguments})  # type: ignore[no-untyped-call]
+        self.connection_class = budgeted(self.connection_class)
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        try:
+            return super().get_connection()  # type: ignore[no-untyped-call]
+        except ConnectionError as error:
+            if str(error) != "No connection available.":
+                raise
+            raise MaxConnectionsError(
+                f"All {self.max_connections} connections of this pool stayed in use. The server may be well: raise "
+                "BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of threads."
+            ) from error
 
 
-class AsyncBudgetedPipeline(redis.asyncio.client.Pipeline):
-    budget: float | None = None
+class SentinelPool(SentinelConnectionPool, Pool):
+    """The same for the primary that the Sentinels name."""
 
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        async with awithin(self.budget):
-            return await super().execute(raise_on_error)
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        super().disconnect(inuse_connections)
+        if inuse_connections:  # not where redis-py drops idle ones because the primary has changed
+            for sentinel in self.sentinel_manager.sentinels:
+                sentinel.close()
 
 
-class AsyncBudgetedRedis(redis.asyncio.Redis):
-    """``redis.asyncio.Redis`` whose every command, pipeline and script ends within ``budget`` seconds."""
+class Sentinels(Sentinel):
+    def __init__(self, hosts: list[tuple[str, int]], **arguments: Any) -> None:
+        super().__init__(hosts, **arguments)  # type: ignore[no-untyped-call]
+        for sentinel in self.sentinels:
+            sentinel.connection_pool.connection_class = budgeted(sentinel.connection_pool.connection_class)
 
-    budget: float | None = None
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with awithin(self.budget):
-            return await super().execute_command(*args, **options)
-
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> AsyncBudgetedPipeline:
-        pipeline = AsyncBudgetedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.budget = self.budget
-        return pipeline
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:  # redis-py's text is every Sentinel's every option
+            raise MasterNotFoundError(f"No Sentinel that answered knows the primary of {service_name!r}.") from None

@@ -12,39 +12,35 @@ scripts; two aliases with one URL and other options get two. Safe across ``fork`
 | ``BLOCKING`` | ``XREAD BLOCK``, ``BLPOP`` up to 60 s | ``COMMAND_TIMEOUT`` on top of the block | apart |
 
 ``LOCATION``: ``redis://``, ``rediss://``, ``unix://``; ``redis+sentinel://[:password@]h1:26379,h2:26379/service/0``;
-``redis+cluster://h1:7000,h2:7001`` (``rediss+…`` with TLS).
+``redis+cluster://h1:7000,h2:7001`` (``rediss+…`` with TLS, to the Sentinels too). A cluster's nodes have a pool each,
+which does not queue: beyond ``MAX_CONNECTIONS`` it raises ``MaxConnectionsError`` at once.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
-import redis
 from django.conf import settings
 from django.utils.module_loading import import_string
 from django_redis.pool import ConnectionFactory as DjangoRedisConnectionFactory
-from redis.cluster import RedisCluster
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    ConnectionError,
-    MasterDownError,
-    MaxConnectionsError,
-    ReadOnlyError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis import exceptions as errors
 from redis.maint_notifications import MaintNotificationsConfig
-from redis.sentinel import SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError
 
-from bergizi_redis.budget import BudgetedRedis, BudgetedRetry, budgeted, seconds_left
+from bergizi_redis.budget import BudgetedRedis, BudgetedRetry, Pool, SentinelPool, Sentinels, budgeted
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
-from bergizi_redis.topology import Topology, parse_location
+from bergizi_redis.topology import BudgetedCluster, Topology, parse_location, servers
 
 FACTORY = "bergizi_redis.connections.ConnectionFactory"
 BLOCK_LIMIT = 60.0  # seconds; the longest BLOCK that the BLOCKING role is made for
+# The OPTIONS that make another pool. The rest (serializer, near cache, …) is the cache's own affair.
+POOL_OPTIONS = (
+    "CONNECTION_POOL_CLASS", "CONNECTION_POOL_KWARGS", "PARSER_CLASS", "PASSWORD", "SENTINEL_KWARGS",
+    "SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT", "USERNAME",
+)  # fmt: skip
+CLIENT_OPTIONS = ("CONNECTION_FACTORY", "REDIS_CLIENT_CLASS", "REDIS_CLIENT_KWARGS")
 
 
 class Role(StrEnum):
@@ -54,12 +50,54 @@ class Role(StrEnum):
     BLOCKING = "blocking"
 
 
-OUTAGE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
+OUTAGE = (
+    errors.ConnectionError, errors.TimeoutError, errors.InvalidResponse, errors.OutOfMemoryError, errors.ReadOnlyError,
+    errors.ClusterError, errors.SlotNotCoveredError, errors.TryAgainError,
+)  # fmt: skip
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the error means that the server cannot serve: a full pool of ours does not, nor does a wrong command."""
-    return isinstance(error, OUTAGE) and not isinstance(error, MaxConnectionsError)
+    """Whether the error means that the server cannot serve us: a full pool of ours does not, nor does a wrong command.
+
+    A refused password does (it is a ``ConnectionError`` to redis-py): while one is rotated, pages answer from the
+    database, and health names the cause. A command that the ACL forbids does not: it would never get better, and what
+    misses quietly – a lock-out that counts nothing – must not go unseen.
+    """
+    return isinstance(error, OUTAGE) and not isinstance(error, errors.MaxConnectionsError)
+
+
+# In order: the first that fits. MaxConnectionsError and the like are ConnectionErrors to redis-py.
+_EXPLANATIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...] = (
+    (errors.MaxConnectionsError, "every connection of this process is in use",
+     "Raise BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of threads; the server may be well."),
+    ((errors.AuthenticationError, errors.AuthorizationError), "the server refuses the user name or password",
+     "Set both in LOCATION (redis://user:password@host) or REDIS_PASSWORD, special characters percent-encoded."),
+    (errors.NoPermissionError, "the ACL user may not run this command or touch this key",
+     "Grant it with ACL SETUSER; the commands and keys in use are listed in the reference."),
+    (errors.BusyLoadingError, "the server is loading its data", "Wait; INFO persistence shows how far it is."),
+    (errors.ReadOnlyError, "this server is a replica and refuses writes",
+     "Put the primary's address in LOCATION, or let Sentinels name it (redis+sentinel://)."),
+    (errors.OutOfMemoryError, "the server's memory is full and it may not evict",
+     "Raise maxmemory, or move the cache to a server of its own with an allkeys-lru policy."),
+    (MasterNotFoundError, "no Sentinel knows a primary of that name, or none could be asked",
+     "Check the Sentinels' addresses and the service's name in LOCATION."),
+    (errors.TimeoutError, "the server did not answer in time",
+     "Check its load (SLOWLOG GET, LATENCY DOCTOR) and the network; REQUEST_BUDGET is the time it has."),
+    ((errors.ClusterError, errors.SlotNotCoveredError), "the cluster cannot serve this slot now",
+     "Look at CLUSTER INFO; a failover may be under way."),
+    (errors.InvalidResponse, "what answers does not speak Redis's protocol",
+     "Check host and port in LOCATION; a TLS port needs rediss://."),
+    (errors.ConnectionError, "the server cannot be reached, or closed the connection",
+     "Check that it runs, and host, port and TLS (rediss://) in LOCATION."),
+)  # fmt: skip
+
+
+def explain(error: BaseException) -> str:
+    """A sentence on what happened and one on what to do, for logs and health; it holds no password and no key."""
+    for kind, cause, remedy in _EXPLANATIONS:
+        if isinstance(error, kind):
+            return f"Redis: {cause} ({type(error).__name__}). {remedy}"
+    return f"Redis: {type(error).__name__}. The command or its arguments are at fault rather than the server."
 
 
 def timeouts(role: Role) -> dict[str, Any]:
@@ -74,33 +112,39 @@ def timeouts(role: Role) -> dict[str, Any]:
     return {"socket_connect_timeout": config.CONNECT_TIMEOUT, "socket_timeout": waits, "health_check_interval": 5}
 
 
+def share_of_node(arguments: Mapping[str, Any], budget: float | None) -> dict[str, float]:
+    """Seconds for one node of a cluster, unless OPTIONS say: a third, so that one hung node leaves time for another."""
+    names = ("socket_timeout", "socket_connect_timeout")
+    return {name: budget / 3 for name in names if budget and arguments[name] == timeouts(Role.MAIN)[name]}
+
+
 def budget_of(role: Role) -> float | None:
     """Seconds a command of the role may take in all; None where waiting is its purpose."""
     return config.REQUEST_BUDGET if role in (Role.MAIN, Role.PUBLISHER) else None
 
 
-class Pool(redis.BlockingConnectionPool):
-    """Threads beyond ``max_connections`` wait for a connection within their budget, then get ``MaxConnectionsError``."""
-
-    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        # The pool's own bound is one number for all; the caller's budget may leave less.
-        self.timeout = config.REQUEST_BUDGET if (left := seconds_left()) is None else left
-        try:
-            return super().get_connection()
-        except ConnectionError as error:
-            if str(error) != "No connection available.":
-                raise
-            raise MaxConnectionsError(
-                f"All {self.max_connections} connections of this pool stayed in use for {self.timeout:.2f} s. The "
-                "server may be well: raise BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of threads."
-            ) from error
+def pool_key(url: str, options: Mapping[str, Any], role: Role) -> tuple[str, ...]:
+    """What two clients must have in common to share connections; settings are part of it, for they are read live."""
+    chosen = {name: options[name] for name in POOL_OPTIONS if options.get(name)}
+    live = (timeouts(role), config.MAX_CONNECTIONS, config.REQUEST_BUDGET)
+    return url, role.value, repr(sorted(chosen.items())), repr(live)
 
 
-class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc, type-arg]
+_kept: dict[tuple[str, ...], Any] = {}  # pools, clusters, and clients of pools, of this process
+_lock = threading.RLock()  # making one opens no connection, so it is never held for long
+
+
+def kept(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+    """What stands under the key, made once."""
+    if key not in _kept:
+        with _lock:
+            if key not in _kept:
+                _kept[key] = make()
+    return _kept[key]
+
+
+class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
     """django-redis's factory with our timeouts; its pools are kept by (URL, role, options), not by URL alone."""
-
-    _kept: dict[tuple[str, str, str], Any] = {}  # noqa: RUF012 – one registry for the process
-    _lock = threading.Lock()
 
     def __init__(self, options: dict[str, Any], role: Role = Role.MAIN) -> None:
         super().__init__({"REDIS_CLIENT_CLASS": "bergizi_redis.budget.BudgetedRedis", **options})
@@ -111,62 +155,56 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc, typ
     def connect(self, url: str) -> Any:
         topology = parse_location(url)
         if topology.kind == "cluster":
-            return self._keep(url, lambda: self._cluster(topology))
+            return kept(pool_key(url, self.options, self.role), lambda: self._cluster(topology))
         client = super().connect(url)
         if isinstance(client, BudgetedRedis):
             client.budget = budget_of(self.role)
         return client
 
     def disconnect(self, connection: Any) -> None:
-        if isinstance(connection, RedisCluster):
-            connection.disconnect_connection_pools()
+        if isinstance(connection, BudgetedCluster):
+            connection.close()
         else:
             super().disconnect(connection)
 
     def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
-        return self._keep(params["url"], lambda: self.get_connection_pool(params))
+        return kept(pool_key(params["url"], self.options, self.role), lambda: self.get_connection_pool(params))
 
     def get_connection_pool(self, params: dict[str, Any]) -> Any:
         """A new pool: defaults of the role, then OPTIONS, then CONNECTION_POOL_KWARGS, then the URL's query."""
         topology = parse_location(params["url"])
-        arguments = {**self._connection_arguments(), **{k: v for k, v in params.items() if k != "url"}}
-        arguments.update(self.pool_cls_kwargs)
+        arguments = self._arguments(params)
         if topology.kind == "sentinel":
             return self._sentinel_pool(topology, arguments)
-        arguments.setdefault("max_connections", config.MAX_CONNECTIONS)
         pool = self.pool_cls.from_url(params["url"], **arguments)
-        pool.connection_class = budgeted(pool.connection_class)
+        pool.connection_class = budgeted(pool.connection_class)  # of a CONNECTION_POOL_CLASS that is not ours
         return pool
 
-    def _connection_arguments(self) -> dict[str, Any]:
+    def _arguments(self, params: dict[str, Any]) -> dict[str, Any]:
         return {
             **timeouts(self.role),
+            "max_connections": config.MAX_CONNECTIONS,
             "retry": BudgetedRetry(),
             # Redis Cloud's maintenance pushes: one more command on each connect, refused by Valkey.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            **{name: value for name, value in params.items() if name != "url"},
+            **self.pool_cls_kwargs,
         }
 
     def _sentinel_pool(self, topology: Topology, arguments: dict[str, Any]) -> Any:
-        pool = SentinelConnectionPool(
-            topology.service, topology.sentinel_manager(arguments), ssl=topology.tls, **{**arguments, **topology.options}
-        )
-        pool.connection_class = budgeted(pool.connection_class)
-        return pool
+        quiet = {"maint_notifications_config": arguments["maint_notifications_config"], "retry": BudgetedRetry(0)}
+        asking = topology.asking(arguments) | quiet | (self.options.get("SENTINEL_KWARGS") or {})
+        manager = Sentinels(list(topology.hosts), sentinel_kwargs=asking)
+        arguments |= {"ssl": topology.tls} | topology.options
+        return SentinelPool(topology.service, manager, **arguments)  # type: ignore[no-untyped-call]
 
-    def _cluster(self, topology: Topology) -> RedisCluster:
-        arguments = {**timeouts(self.role), **self.make_connection_params(""), **self.pool_cls_kwargs}
-        del arguments["url"]
-        arguments.pop("parser_class", None)
-        return RedisCluster(
-            startup_nodes=topology.startup_nodes(), retry=BudgetedRetry(), ssl=topology.tls, **{**arguments, **topology.options}
+    def _cluster(self, topology: Topology) -> BudgetedCluster:
+        arguments = self._arguments(self.make_connection_params(""))
+        for name in ("parser_class", "retry"):
+            del arguments[name]
+        return BudgetedCluster(
+            topology, arguments | share_of_node(arguments, budget_of(self.role)), budget_of(self.role)
         )
-
-    def _keep(self, url: str, make: Any) -> Any:
-        key = (url, self.role.value, repr(sorted(self.options.items())))
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = make()
-            return self._kept[key]
 
 
 def alias_settings(alias: str) -> tuple[str, dict[str, Any]]:
@@ -174,10 +212,7 @@ def alias_settings(alias: str) -> tuple[str, dict[str, Any]]:
     caches: Mapping[str, Any] = getattr(settings, "CACHES", {})
     if alias not in caches:
         raise ConfigurationError(f"There is no CACHES[{alias!r}]; the aliases are {', '.join(caches) or 'none'}.")
-    location = caches[alias].get("LOCATION") or ""
-    url = location[0] if isinstance(location, list | tuple) and location else location
-    if isinstance(url, str) and "+" not in url.split(":", 1)[0]:
-        url = url.split(",")[0]  # django-redis: the primary first, then its replicas
+    url, *_ = servers(caches[alias].get("LOCATION"))
     parse_location(url, where=f"CACHES[{alias!r}]['LOCATION']")
     return url, {"CONNECTION_FACTORY": FACTORY, **caches[alias].get("OPTIONS", {})}
 
@@ -188,16 +223,20 @@ def client(alias: str = "default", role: Role = Role.MAIN) -> Any:
     ``MAIN`` shares the alias's pool with django-redis. Opens no connection by itself. Raises ``ConfigurationError``.
     """
     url, options = alias_settings(alias)
-    factory = import_string(options["CONNECTION_FACTORY"])
-    if issubclass(factory, ConnectionFactory):
-        return factory(options, role).connect(url)
-    return factory(options).connect(url)  # the project's own factory decides, for every role
+
+    def make() -> Any:
+        factory = import_string(options["CONNECTION_FACTORY"])
+        if issubclass(factory, ConnectionFactory):
+            return factory(options, role).connect(url)
+        return factory(options).connect(url)  # the project's own factory decides, for every role
+
+    return kept((*pool_key(url, options, role), repr([options.get(name) for name in CLIENT_OPTIONS])), make)
 
 
 def disconnect_all() -> None:
-    """Close every idle connection of this process: for tests and for servers that fork. New ones open on demand."""
-    with ConnectionFactory._lock:
-        kept = list(ConnectionFactory._kept.values())
-        ConnectionFactory._kept.clear()
-    for item in kept:
-        item.disconnect_connection_pools() if isinstance(item, RedisCluster) else item.disconnect()
+    """Close every connection of this process: for tests and for servers that fork. New ones open on demand."""
+    with _lock:
+        closing = list(_kept.values())
+        _kept.clear()
+    for item in closing:
+        item.connection_pool.disconnect() if hasattr(item, "connection_pool") else item.close()

