@@ -1,0 +1,159 @@
+"""The system checks as a table: id, what it says, what to do. ``checks`` finds them; the reference repeats it.
+
+Ids are stable: silence one with Django's ``SILENCED_SYSTEM_CHECKS``. E: does not work; W: works less well than it
+looks; I: worth knowing. Deployment checks ask the servers and run with ``check --deploy`` alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.checks import ERROR, INFO, WARNING, CheckMessage
+
+LEVELS = {"E": ERROR, "W": WARNING, "I": INFO}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``number``: letter of the level and three digits. ``remedy`` is the hint, unless a finding knows better."""
+
+    name: str
+    number: str
+    what: str
+    remedy: str
+    deploy: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"bergizi_redis.{self.number}"
+
+    @property
+    def level(self) -> str:
+        """As Django names it: Error, Warning or Info."""
+        return {"E": "Error", "W": "Warning", "I": "Info"}[self.number[0]]
+
+    def found(self, message: str, hint: str | None = None, obj: Any = None) -> CheckMessage:
+        return CheckMessage(LEVELS[self.number[0]], message, hint=hint or self.remedy, obj=obj, id=self.id)
+
+
+NOT_A_DICT = Rule(
+    "NOT_A_DICT",
+    "E001",
+    "`BERGIZI_REDIS` is not a dict.",
+    "Write BERGIZI_REDIS = {}, or take it out: every key is optional.",
+)
+UNKNOWN_SETTING = Rule(
+    "UNKNOWN_SETTING", "E002", "`BERGIZI_REDIS` has a key that is no setting.", "Correct it or take it out."
+)
+WRONG_VALUE = Rule(
+    "WRONG_VALUE",
+    "E003",
+    "A setting has the wrong type, or a value out of range.",
+    "Give a value of the type named, or take it out.",
+)
+NOT_IMPORTABLE = Rule(
+    "NOT_IMPORTABLE",
+    "E004",
+    "`TENANT_RESOLVER` or `TENANTS` names nothing that can be imported and called.",
+    "Give the dotted path of a function.",
+)
+WRONG_NETWORK = Rule(
+    "WRONG_NETWORK",
+    "E005",
+    "`TRUSTED_PROXIES` holds something that is no network.",
+    "Write networks as CIDRs, such as '10.0.0.0/8', or single addresses.",
+)
+MISSING_ALIAS = Rule(
+    "MISSING_ALIAS",
+    "E006",
+    "A setting names an alias that `CACHES` does not have.",
+    "Add the alias to CACHES, or name another.",
+)
+NOT_REDIS = Rule(
+    "NOT_REDIS",
+    "E007",
+    "A setting, or a feature in use, needs Redis, and the alias that it names is kept elsewhere.",
+    "Give the alias BACKEND 'bergizi_redis.cache.backend.TaggedRedisCache', or name another alias.",
+)
+WRONG_LOCATION = Rule(
+    "WRONG_LOCATION",
+    "E008",
+    "The `LOCATION` of a Redis-backed alias cannot be read.",
+    "Write it like redis://localhost:6379/0, special characters of the password percent-encoded.",
+)
+HIDDEN_ERRORS = Rule(
+    "HIDDEN_ERRORS",
+    "W001",
+    "`IGNORE_EXCEPTIONS` on the alias of sessions or security hides lost sessions and counts.",
+    "Give SESSION_CACHE_ALIAS and SECURITY_ALIAS an alias of their own, without IGNORE_EXCEPTIONS.",
+)
+SHARED_POOL = Rule(
+    "SHARED_POOL",
+    "W002",
+    "Two aliases of plain django-redis share one URL's pool in spite of different pool options.",
+    "Use 'bergizi_redis.cache.backend.TaggedRedisCache', which gives each a pool of its own, or make the URLs differ.",
+)
+UNGUARDED_BACKEND = Rule(
+    "UNGUARDED_BACKEND",
+    "W003",
+    "A backend that checks passwords is not counted by the lockout that another one has.",
+    "Take it out of AUTHENTICATION_BACKENDS, or guard it: class Ours(LockoutMixin, TheirBackend).",
+)
+NO_LOCKOUT_MIDDLEWARE = Rule(
+    "NO_LOCKOUT_MIDDLEWARE",
+    "W004",
+    "The lockout lacks its middleware: a refused log-in answers 200, not 429.",
+    "Add 'bergizi_redis.security.middleware.LockoutMiddleware' behind AuthenticationMiddleware.",
+)
+TENANT_BEFORE_USER = Rule(
+    "TENANT_BEFORE_USER",
+    "W005",
+    "`TenantMiddleware` asks for the user before, or without, `AuthenticationMiddleware`.",
+    "Put it behind 'django.contrib.auth.middleware.AuthenticationMiddleware', or resolve the tenant from the host.",
+)
+LOCKOUT_BEFORE_USER = Rule(
+    "LOCKOUT_BEFORE_USER",
+    "W006",
+    "`LockoutMiddleware` stands before `AuthenticationMiddleware`, so its pages have no user.",
+    "Put it behind 'django.contrib.auth.middleware.AuthenticationMiddleware'.",
+)
+TWO_SESSION_MIDDLEWARES = Rule(
+    "TWO_SESSION_MIDDLEWARES",
+    "W007",
+    "Both session middlewares, Django's and this package's, are listed.",
+    "Keep 'bergizi_redis.sessions.middleware.SessionMiddleware', in the place of Django's.",
+)
+STOCK_SESSION_MIDDLEWARE = Rule(
+    "STOCK_SESSION_MIDDLEWARE",
+    "I001",
+    "The session engine runs under Django's middleware: no outage page, no client's address.",
+    "Put 'bergizi_redis.sessions.middleware.SessionMiddleware' in the place of Django's.",
+)
+TWO_POOLS = Rule(
+    "TWO_POOLS",
+    "I002",
+    "Two aliases have one URL and different pool options: the server sees two pools.",
+    "Nothing, if that is meant; else give both the same pool options.",
+)
+ILL_SERVER = Rule(
+    "ILL_SERVER",
+    "W101",
+    "A server cannot be reached, refuses the password, or stores nothing.",
+    "See `manage.py redis_health`.",
+    deploy=True,
+)
+EVICTING = Rule(
+    "EVICTING",
+    "W102",
+    "A server that may evict keys holds sessions or locks: short of memory, it drops them.",
+    "Set maxmemory-policy noeviction there, and give the cache a server of its own with allkeys-lru.",
+    deploy=True,
+)
+NOT_PERSISTENT = Rule(
+    "NOT_PERSISTENT",
+    "W103",
+    "A server without persistence holds the sessions: its restart signs everybody out.",
+    "Set appendonly yes on it.",
+    deploy=True,
+)
+
+RULES = tuple(rule for rule in list(globals().values()) if isinstance(rule, Rule))

@@ -1,0 +1,175 @@
+"""System checks: what the settings get wrong, found before a request does. ``checklist`` is their table.
+
+They read settings alone and open no connection, but for ``check_servers``, which runs with ``check --deploy``. A
+feature that is not in use is not checked: taking a line out of settings raises no warning about it.
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, register
+from django.utils.module_loading import import_string
+from django_redis.cache import RedisCache
+
+from bergizi_redis import checklist
+from bergizi_redis.cache.alias import RedisAlias
+from bergizi_redis.conf import SETTINGS_NAME, config
+from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
+from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.health import check_redis_health, is_redis
+from bergizi_redis.topology import parse_location, servers
+from bergizi_redis.wiring import kept, misplaced, resolvers, unguarded, uses, value_of
+
+TAG = "bergizi_redis"
+
+Found = list[CheckMessage]
+
+
+@register(TAG)
+def check_settings(app_configs: object = None, **kwargs: Any) -> Found:
+    """``BERGIZI_REDIS``: names, types, ranges, dotted paths, networks."""
+    given = getattr(settings, SETTINGS_NAME, {})
+    if not isinstance(given, Mapping):
+        return [checklist.NOT_A_DICT.found(f"{SETTINGS_NAME} is a {type(given).__name__}; expected a dict.")]
+    known = {setting.name: setting for setting in config}
+    found: Found = []
+    for name, value in given.items():
+        if name not in known:
+            found.append(_unknown(str(name), known))
+        elif problem := known[name].problem(value):
+            found.append(checklist.WRONG_VALUE.found(f"{SETTINGS_NAME}[{name!r}] {problem}"))
+    return [*found, *_wrong_paths(), *_wrong_networks()]
+
+
+def _unknown(name: str, known: Iterable[str]) -> CheckMessage:
+    close = difflib.get_close_matches(name.upper(), list(known), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"The settings are {', '.join(sorted(known))}."
+    return checklist.UNKNOWN_SETTING.found(f"{SETTINGS_NAME} has no setting {name!r}.", hint)
+
+
+def _wrong_paths() -> Iterator[CheckMessage]:
+    tenants = value_of("TENANTS")
+    paths = [*(("TENANT_RESOLVER", path) for path in resolvers()), *([("TENANTS", tenants)] if tenants else [])]
+    for name, path in paths:
+        try:
+            target = import_string(path)
+        except (ImportError, AttributeError) as error:  # AttributeError: not a string at all
+            reason = f"which cannot be imported: {error}"
+        else:
+            if callable(target):
+                continue
+            reason = "which cannot be called"
+        yield checklist.NOT_IMPORTABLE.found(f"{SETTINGS_NAME}[{name!r}] is {path!r}, {reason}.")
+
+
+def _wrong_networks() -> Iterator[CheckMessage]:
+    for network in value_of("TRUSTED_PROXIES"):
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield checklist.WRONG_NETWORK.found(f"{SETTINGS_NAME}['TRUSTED_PROXIES'] holds {network!r}.")
+
+
+def _kept_in_redis(alias: str) -> bool:
+    try:
+        return is_redis(alias)
+    except ConfigurationError:  # a BACKEND that cannot be imported is reported by Django
+        return False
+
+
+@register(TAG, Tags.caches)
+def check_aliases(app_configs: object = None, **kwargs: Any) -> Found:
+    """``CACHES``: the aliases that settings name, their LOCATION, lost errors."""
+    found: Found = []
+    for setting, alias in uses().items():
+        if alias not in settings.CACHES:
+            others = f"CACHES has {', '.join(map(repr, settings.CACHES))}."
+            found.append(checklist.MISSING_ALIAS.found(f"{setting} is {alias!r}, which is no alias. {others}"))
+        elif not _kept_in_redis(alias):
+            found.append(
+                checklist.NOT_REDIS.found(f"{setting} is {alias!r}, and CACHES[{alias!r}] is not kept in Redis.")
+            )
+    ignored = getattr(settings, "DJANGO_REDIS_IGNORE_EXCEPTIONS", False)
+    for setting, alias in kept().items():
+        if _options(alias).get("IGNORE_EXCEPTIONS", ignored):
+            found.append(checklist.HIDDEN_ERRORS.found(f"{setting} is {alias!r}, which has IGNORE_EXCEPTIONS."))
+    return [*found, *_wrong_locations(), *_pools()]
+
+
+def _options(alias: str) -> dict[str, Any]:
+    given: Any = settings.CACHES.get(alias, {})
+    return given.get("OPTIONS") or {}
+
+
+def _redis_aliases() -> list[str]:
+    return [alias for alias in settings.CACHES if _kept_in_redis(alias)]
+
+
+def _wrong_locations() -> Iterator[CheckMessage]:
+    """Only of aliases that this package connects to: a factory of the project's own may read anything."""
+    used = uses().values()
+    for alias in _redis_aliases():
+        if alias in used or _factory(alias) is ConnectionFactory:
+            try:
+                for url in servers(settings.CACHES[alias].get("LOCATION")):
+                    parse_location(url, where=f"CACHES[{alias!r}]['LOCATION']")
+            except ConfigurationError as error:
+                yield checklist.WRONG_LOCATION.found(str(error))
+
+
+def _factory(alias: str) -> Any:
+    """The connection factory of a django-redis alias; None for Django's own backend and what cannot be imported."""
+    backend = import_string(settings.CACHES[alias]["BACKEND"])
+    if not issubclass(backend, RedisCache):
+        return None
+    path = getattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY", "django_redis.pool.ConnectionFactory")
+    path = FACTORY if issubclass(backend, RedisAlias) else path
+    try:
+        return import_string(_options(alias).get("CONNECTION_FACTORY", path))
+    except ImportError:
+        return None
+
+
+def _pools() -> Iterator[CheckMessage]:
+    first: dict[tuple[Any, str], tuple[str, dict[str, Any]]] = {}
+    for alias in _redis_aliases():
+        options = _options(alias)
+        pool = {name: options[name] for name in POOL_OPTIONS if options.get(name)}
+        factory, url = _factory(alias), servers(settings.CACHES[alias].get("LOCATION"))[0]
+        if factory is None:
+            continue
+        other, others_pool = first.setdefault((factory, url), (alias, pool))
+        if pool != others_pool:
+            rule = checklist.TWO_POOLS if issubclass(factory, ConnectionFactory) else checklist.SHARED_POOL
+            yield rule.found(f"CACHES[{other!r}] and CACHES[{alias!r}] have one URL and different pool options.")
+
+
+@register(TAG, Tags.security)
+def check_wiring(app_configs: object = None, **kwargs: Any) -> Found:
+    """``AUTHENTICATION_BACKENDS`` and ``MIDDLEWARE``: what is missing, doubled or in the wrong order."""
+    return [*unguarded(), *misplaced()]
+
+
+@register(TAG, Tags.caches, deploy=True)
+def check_servers(app_configs: object = None, **kwargs: Any) -> Found:
+    """Asks each server, for a second at most. Settings that cannot be used are left to the other checks."""
+    try:
+        aliases = check_redis_health()["aliases"]
+    except ConfigurationError:
+        return []
+    found: Found = []
+    for alias, report in aliases.items():
+        if problem := report["problem"]:
+            message = f"CACHES[{alias!r}], {report['url']}: {problem['reason']}"
+            found.append(checklist.ILL_SERVER.found(message, problem["remedy"]))
+    for setting, alias in kept().items():
+        server = aliases[alias]["server"] if alias in aliases else {}
+        policy = server.get("evictionPolicy", "noeviction")
+        if policy != "noeviction":
+            found.append(checklist.EVICTING.found(f"{setting} is {alias!r}, whose server evicts: {policy}."))
+        if setting == "SESSION_CACHE_ALIAS" and server.get("persistence") == "none":
+            found.append(checklist.NOT_PERSISTENT.found(f"{setting} is {alias!r}, whose server keeps nothing on disk."))
+    return found
