@@ -113,6 +113,10 @@ class Config:
         60, "Seconds between two renewals of an unchanged session: one write a minute, not one a request.",
         types=_SECONDS, valid=_positive,
     )  # fmt: skip
+    SESSION_MAX_BYTES = Setting(
+        256 * 1024, "Bytes a session may hold; it is read whole on every request, so large data belongs elsewhere.",
+        valid=_positive,
+    )  # fmt: skip
     LOCKOUT_ATTEMPTS = Setting(5, "Password checks allowed before an account locks.", valid=_positive)
     LOCKOUT_SECONDS = Setting(
         1800, "Seconds a lock lasts; trying again never extends it.", types=_SECONDS, valid=_positive

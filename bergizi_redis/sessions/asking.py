@@ -1,0 +1,82 @@
+"""How this room asks the server: in one budget, sync or async, and with an outage told apart from "no session".
+
+``SESSION_CACHE_ALIAS``, Django's own setting, names the alias of CACHES.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from django.conf import settings
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+
+from bergizi_redis.aconnections import aclient
+from bergizi_redis.budget import awithin, within
+from bergizi_redis.conf import config
+from bergizi_redis.connections import client, is_outage
+from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.exchange import Exchange, aspeak, speak
+from bergizi_redis.scripts.script import Script
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """One script on one key: of several calls each may lie in another slot of a cluster."""
+
+    script: Script
+    key: str
+    args: Sequence[Any]
+
+
+@contextmanager
+def outage_told() -> Iterator[None]:
+    """Raise ``RedisUnavailable`` where the server cannot serve; a wrong command stays what it is."""
+    try:
+        yield
+    except RedisError as error:
+        if not is_outage(error) and not isinstance(error, OutOfMemoryError):
+            raise
+        raise RedisUnavailable(
+            f"The session store, CACHES[{settings.SESSION_CACHE_ALIAS!r}], cannot serve: {type(error).__name__}. "
+            "Nothing was saved; sessions and cookies are kept."
+        ) from error
+
+
+def ask(exchange: Exchange[T], *, budget: float | None = None) -> T:
+    """Run the exchange, all its round trips within ``budget`` seconds: ``REQUEST_BUDGET`` unless given."""
+    with outage_told(), within(config.REQUEST_BUDGET if budget is None else budget):
+        return speak(exchange, client(settings.SESSION_CACHE_ALIAS))
+
+
+async def aask(exchange: Exchange[T], *, budget: float | None = None) -> T:
+    """``ask`` on the client of the running loop, without a thread."""
+    with outage_told():
+        async with awithin(config.REQUEST_BUDGET if budget is None else budget):
+            return await aspeak(exchange, aclient(settings.SESSION_CACHE_ALIAS))
+
+
+def evaluate_all(calls: Sequence[Call]) -> Exchange[list[Any]]:
+    """Run scripts in one round trip, two where the server does not know them yet. Errors stand among the replies."""
+    replies: list[Any] = yield lambda client: _pipeline(client, calls, by_text=False)
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again: list[Any] = yield lambda client: _pipeline(client, [calls[place] for place in unknown], by_text=True)
+        for place, reply in zip(unknown, again, strict=True):
+            replies[place] = reply
+    return replies
+
+
+def _pipeline(client: Any, calls: Sequence[Call], *, by_text: bool) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for script, key, args in calls:
+        # redis-py's cluster pipelines block evalsha() by name; sent like this it is routed by its key.
+        command = ("EVAL", script.text) if by_text else ("EVALSHA", script.sha)
+        pipeline.execute_command(*command, 1, key, *args)
+    return pipeline.execute(raise_on_error=False)
+
+
+def raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply

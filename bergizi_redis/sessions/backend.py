@@ -1,0 +1,249 @@
+"""``SESSION_ENGINE = "bergizi_redis.sessions.backend"``: Django's sessions, a hash each.
+
+Promise: one round trip to load, one to save; two requests that change different keys of one session both survive;
+a session that has ended never comes back; the key of the cookie is nowhere in Redis. Sync and async natively.
+When Redis is down: ``RedisUnavailable``, never an empty session, and no save is taken for a success.
+"""
+
+from typing import Any
+
+from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+from bergizi_redis import signals
+from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.exchange import Exchange
+from bergizi_redis.sessions import steps
+from bergizi_redis.sessions.asking import aask, ask
+from bergizi_redis.sessions.encoding import Codec
+from bergizi_redis.sessions.identity import new_key, sid_of
+from bergizi_redis.sessions.record import Record
+from bergizi_redis.tenancy import find_tenant
+
+ENDED_MEANWHILE = (
+    "The session was ended before its key could be changed. The user may have logged out in a concurrent request."
+)
+CREATE_TRIES = 3  # a collision of 128 bits does not happen by chance
+
+
+class SessionStore(SessionBase):
+    """One session. ``sid`` is its public id: the one to show, log and revoke by."""
+
+    def __init__(self, session_key: str | None = None) -> None:
+        super().__init__(session_key)
+        self._codec = Codec(self.serializer)
+        self._record: Record | None = None  # None: not asked yet
+        self._login: steps.Login | None = None
+        self.unavailable: RedisUnavailable | None = None  # the last answer, when it was an outage
+
+    @property
+    def sid(self) -> str | None:
+        return None if self.session_key is None else sid_of(self.session_key)
+
+    def note_login(self, *, tenant: str | None, ip: str | None, client: str | None) -> None:
+        """Say what the next save shall write of the log-in: tenant, address, label of browser and system."""
+        self._login = steps.Login(tenant, ip, client)
+
+    def logs_in(self) -> bool:
+        """Whether the next save binds a user of whom nothing is noted yet. Asks nothing."""
+        user_id = getattr(self, "_session_cache", {}).get("_auth_user_id")
+        bound = self._record.user_id if self._record is not None else None
+        return self._login is None and user_id is not None and str(user_id) != bound
+
+    # Loading
+
+    def load(self) -> dict[str, Any]:
+        return self._loaded(self._ask(steps.load(self._sid())) if self.session_key else None)
+
+    async def aload(self) -> dict[str, Any]:
+        return self._loaded(await self._aask(steps.load(self._sid())) if self.session_key else None)
+
+    def prefetch(self) -> None:
+        """Load now, so that later access costs nothing, without counting as access."""
+        if self.session_key is not None and not hasattr(self, "_session_cache"):
+            self._session_cache = self.load()
+
+    async def aprefetch(self) -> None:
+        if self.session_key is not None and not hasattr(self, "_session_cache"):
+            self._session_cache = await self.aload()
+
+    def _sid(self) -> str:
+        assert self.session_key is not None
+        return sid_of(self.session_key)
+
+    def _loaded(self, record: Record | None) -> dict[str, Any]:
+        if record is None:
+            # As Django does: an unknown key, which the client may have chosen, is never taken over.
+            self._session_key = None
+            self._record = Record()
+            return {}
+        self._record = record
+        return self._codec.decode(record.raw, self._sid())
+
+    # Saving
+
+    def save(self, must_create: bool = False) -> None:
+        if self.session_key is None:
+            return self.create()
+        sid = self._sid()
+        data = self._get_session(no_load=must_create)  # type: ignore[attr-defined]
+        if self._record is None and not must_create:  # cleared before it was ever loaded
+            self._record = self._ask(steps.load(sid))
+        self._tell(self._saved(*self._ask(steps.save(self._save_of(sid, data, must_create)))))
+        return None
+
+    async def asave(self, must_create: bool = False) -> None:
+        if self.session_key is None:
+            return await self.acreate()
+        sid = self._sid()
+        data = await self._aget_session(no_load=must_create)  # type: ignore[attr-defined]
+        if self._record is None and not must_create:
+            self._record = await self._aask(steps.load(sid))
+        await self._atell(self._saved(*await self._aask(steps.save(self._save_of(sid, data, must_create)))))
+        return None
+
+    def _save_of(self, sid: str, data: dict[str, Any], must_create: bool) -> steps.Save:
+        if not must_create and (self._record is None or self.session_key is None):
+            raise UpdateError
+        base = self._record or Record()
+        user_id = data.get("_auth_user_id")
+        login = self._login
+        if user_id is not None and login is None and str(user_id) != base.user_id:
+            login = steps.Login(tenant=find_tenant())
+        return steps.Save(
+            sid=sid,
+            fields=self._codec.encode(data, base.raw),
+            base=base.carried() if must_create else base,
+            life=int(1000 * self.get_expiry_age(expiry=data.get("_session_expiry"))),
+            user_id=None if user_id is None else str(user_id),
+            login=login,
+            create=must_create,
+        )
+
+    def _saved(self, record: Record, events: list[steps.Event]) -> list[steps.Event]:
+        self._record, self._login = record, None
+        return events
+
+    def create(self) -> None:
+        for _ in range(CREATE_TRIES):
+            self._session_key = new_key()
+            try:
+                self.save(must_create=True)
+            except CreateError:
+                continue
+            self.modified = True
+            return
+        raise RuntimeError(f"No free session key in {CREATE_TRIES} tries: is the random source broken?")
+
+    async def acreate(self) -> None:
+        for _ in range(CREATE_TRIES):
+            self._session_key = new_key()
+            try:
+                await self.asave(must_create=True)
+            except CreateError:
+                continue
+            self.modified = True
+            return
+        raise RuntimeError(f"No free session key in {CREATE_TRIES} tries: is the random source broken?")
+
+    # Ending
+
+    def delete(self, session_key: str | None = None) -> None:
+        if key := session_key or self.session_key:
+            self._tell(self._ask(steps.end(sid_of(key), "logout"))[1])
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        if key := session_key or self.session_key:
+            await self._atell((await self._aask(steps.end(sid_of(key), "logout")))[1])
+
+    def flush(self) -> None:
+        super().flush()
+        self._record, self._login = Record(), None
+
+    async def aflush(self) -> None:
+        await super().aflush()
+        self._record, self._login = Record(), None
+
+    def cycle_key(self) -> None:
+        """A new key for the same data and log-in. A logged-in session that ended meanwhile stays ended: 400."""
+        data, old = self._session, self.session_key  # type: ignore[attr-defined]
+        logged_in = self._record is not None and self._record.user_id is not None
+        self.create()
+        self._session_cache = data
+        if old is not None:
+            there, events = self._ask(steps.end(sid_of(old), "cycled"))
+            self._tell(events)
+            if logged_in and not there:
+                self.flush()
+                raise SessionInterrupted(ENDED_MEANWHILE)
+
+    async def acycle_key(self) -> None:
+        """As ``cycle_key``."""
+        data, old = await self._aget_session(), self.session_key  # type: ignore[attr-defined]
+        logged_in = self._record is not None and self._record.user_id is not None
+        await self.acreate()
+        self._session_cache = data
+        if old is not None:
+            there, events = await self._aask(steps.end(sid_of(old), "cycled"))
+            await self._atell(events)
+            if logged_in and not there:
+                await self.aflush()
+                raise SessionInterrupted(ENDED_MEANWHILE)
+
+    # Asking
+
+    def exists(self, session_key: str | None) -> bool:
+        return bool(session_key) and self._ask(steps.exists(sid_of(session_key or "")))
+
+    async def aexists(self, session_key: str | None) -> bool:
+        return bool(session_key) and await self._aask(steps.exists(sid_of(session_key or "")))
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Nothing to do: Redis drops what has expired."""
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """Nothing to do: Redis drops what has expired."""
+
+    def get_session_cookie_age(self) -> int:
+        """Seconds. Of a session with an idle deadline its own age, so that cookie and TTL agree."""
+        age = self._record.cookie_age() if self._record is not None else None
+        return super().get_session_cookie_age() if age is None else int(age)
+
+    def _ask(self, exchange: Exchange[Any]) -> Any:
+        try:
+            reply = ask(exchange)
+        except RedisUnavailable as error:
+            self.unavailable = error
+            raise
+        self.unavailable = None
+        return reply
+
+    async def _aask(self, exchange: Exchange[Any]) -> Any:
+        try:
+            reply = await aask(exchange)
+        except RedisUnavailable as error:
+            self.unavailable = error
+            raise
+        self.unavailable = None
+        return reply
+
+    def _tell(self, events: list[steps.Event]) -> None:
+        tell(type(self), events)
+
+    async def _atell(self, events: list[steps.Event]) -> None:
+        await atell(type(self), events)
+
+
+def tell(sender: Any, events: list[steps.Event]) -> None:
+    """Send ``session_started`` and ``session_ended``; a receiver that fails is logged by Django and harms nobody."""
+    for event in events:
+        signal = signals.session_started if event.started else signals.session_ended
+        signal.send_robust(sender, **event.told())
+
+
+async def atell(sender: Any, events: list[steps.Event]) -> None:
+    for event in events:
+        signal = signals.session_started if event.started else signals.session_ended
+        await signal.asend_robust(sender, **event.told())

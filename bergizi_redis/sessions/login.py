@@ -1,0 +1,31 @@
+"""What a session learns when somebody logs in: the tenant, the address, the label of the device.
+
+``note_login`` is a receiver of ``user_logged_in``. The middleware asks for the same at the end of the request, so
+that it is known without the signal too. No round trip: the session's own save writes it.
+"""
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from bergizi_redis.conf import config
+from bergizi_redis.keys import validated_tenant
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.client import client_ip, client_label
+from bergizi_redis.tenancy import find_tenant
+
+
+def note_login(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
+    """Note on the request's session where its log-in comes from. Other session engines are left alone."""
+    session = getattr(request, "session", None)
+    if request is None or not isinstance(session, SessionStore):
+        return
+    label = client_label(request.META.get("HTTP_USER_AGENT", ""))
+    session.note_login(tenant=find_tenant() or tenant_of(user), ip=client_ip(request), client=label or None)
+
+
+def tenant_of(user: Any) -> str | None:
+    """The user's tenant (``TENANT_USER_ATTRIBUTE``, which may be a method); ``TenantError`` if it is no tenant id."""
+    value = getattr(user, config.TENANT_USER_ATTRIBUTE, None)
+    value = value() if callable(value) else value
+    return None if value is None or value == "" else validated_tenant(value)

@@ -1,0 +1,153 @@
+"""Django's ``SessionMiddleware``, native in async, with an answer of its own to an outage.
+
+A request with a session cookie costs one round trip, made here at once rather than at first access: an outage is then
+answered before anything else runs, and ``request.session`` and ``request.user`` of an async view never block the loop.
+A request without the cookie asks nothing. When Redis is down: 503 within ``REQUEST_BUDGET``, the cookie is kept.
+Other session engines work as under Django's own middleware.
+"""
+
+import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.http import http_date
+
+from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.login import note_login
+from bergizi_redis.sessions.outage import unavailable
+
+INTERRUPTED = (
+    "The request's session was deleted before the request completed. "
+    "The user may have logged out in a concurrent request, for example."
+)
+
+
+class SessionMiddleware(DjangoSessionMiddleware):
+    """A drop-in for Django's, in its place in ``MIDDLEWARE``."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.async_mode:
+            return self.__acall__(request)
+        self.process_request(request)
+        try:
+            if isinstance(request.session, SessionStore):
+                request.session.prefetch()
+        except RedisUnavailable as error:
+            return unavailable(request, error)
+        return self.process_response(request, self.get_response(request))
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        self.process_request(request)
+        try:
+            if isinstance(request.session, SessionStore):
+                await request.session.aprefetch()
+        except RedisUnavailable as error:
+            return unavailable(request, error)
+        response: Any = await self.get_response(request)  # type: ignore[misc]
+        answer: HttpResponseBase = await self.aprocess_response(request, response)
+        return answer
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """An outage that a view ran into, such as in ``login()``, is a 503 as well."""
+        return unavailable(request, exception) if isinstance(exception, RedisUnavailable) else None
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        if error := outage_of(request):
+            return response if response.status_code == 503 else unavailable(request, error)
+        if not must_save(request, response):
+            return without_save(request, response)
+        note_client(request)
+        try:
+            age = cookie_age(request)
+            request.session.save()
+        except UpdateError as error:
+            raise SessionInterrupted(INTERRUPTED) from error
+        except RedisUnavailable as error:
+            return unavailable(request, error)
+        return with_cookie(request, response, age)
+
+    async def aprocess_response(self, request: HttpRequest, response: Any) -> Any:
+        """As ``process_response``, without a thread."""
+        if error := outage_of(request):
+            return response if response.status_code == 503 else unavailable(request, error)
+        if not must_save(request, response):
+            return without_save(request, response)
+        note_client(request)
+        try:
+            await request.session._aget_session()  # type: ignore[attr-defined]
+            age = cookie_age(request)
+            await request.session.asave()
+        except UpdateError as error:
+            raise SessionInterrupted(INTERRUPTED) from error
+        except RedisUnavailable as error:
+            return unavailable(request, error)
+        return with_cookie(request, response, age)
+
+
+def outage_of(request: HttpRequest) -> RedisUnavailable | None:
+    """The outage that this request's session met, though the view swallowed it: asking again would wait again."""
+    return getattr(getattr(request, "session", None), "unavailable", None)
+
+
+def must_save(request: HttpRequest, response: Any) -> bool:
+    """As Django decides: modified (or ``SESSION_SAVE_EVERY_REQUEST``), not empty, and no server error."""
+    session = getattr(request, "session", None)
+    if session is None or session.is_empty() or response.status_code >= 500:
+        return False
+    return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
+
+
+def note_client(request: HttpRequest) -> None:
+    """Note the log-in that this save writes, where no receiver of ``user_logged_in`` did."""
+    session = request.session
+    if isinstance(session, SessionStore) and session.logs_in():
+        note_login(None, request, getattr(request, "user", None))
+
+
+def without_save(request: HttpRequest, response: Any) -> Any:
+    """The response as it is, but for the cookie of a session that is gone."""
+    session = getattr(request, "session", None)
+    if session is None:
+        return response
+    # A session loaded ahead and never used says nothing about this response; nor may it take away the cookie
+    # that a parallel log-in has just set.
+    used = session.accessed or session.modified
+    if settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty() and used:
+        response.delete_cookie(
+            settings.SESSION_COOKIE_NAME,
+            path=settings.SESSION_COOKIE_PATH,
+            domain=settings.SESSION_COOKIE_DOMAIN,
+            samesite=settings.SESSION_COOKIE_SAMESITE,
+        )
+    if used:
+        patch_vary_headers(response, ("Cookie",))
+    return response
+
+
+def cookie_age(request: HttpRequest) -> float | None:
+    """Seconds; None for a cookie that ends with the browser."""
+    session = request.session
+    return None if session.get_expire_at_browser_close() else session.get_expiry_age()
+
+
+def with_cookie(request: HttpRequest, response: Any, age: float | None) -> Any:
+    response.set_cookie(
+        settings.SESSION_COOKIE_NAME,
+        request.session.session_key,
+        max_age=age,
+        expires=None if age is None else http_date(time.time() + age),
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE or None,
+        httponly=settings.SESSION_COOKIE_HTTPONLY or None,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+    patch_vary_headers(response, ("Cookie",))
+    return response

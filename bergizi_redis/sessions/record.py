@@ -1,0 +1,119 @@
+"""A session as it lies in Redis: raw fields, as loaded, and what may be said of them.
+
+Meta fields (times are ms since 1970, of the server's clock; they never collide with a session key, see encoding.py):
+``@v`` layout version · ``@new`` created · ``@seen`` last written or touched · ``@in`` authenticated · ``@abs`` absolute
+deadline · ``@idle`` s without a request · ``@idx`` expiry as the indices have it · ``@uid`` user · ``@ten`` tenant ·
+``@role`` ``@kind`` ``@mail`` ``@name`` ``@perm`` (JSON list) · ``@ip`` · ``@ua`` label of browser and system.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bergizi_redis.sessions.encoding import is_meta
+
+VERSION, NEW, SEEN = b"@v", b"@new", b"@seen"
+LOGGED_IN, ABSOLUTE, IDLE, INDEXED = b"@in", b"@abs", b"@idle", b"@idx"
+USER, TENANT, IP, CLIENT = b"@uid", b"@ten", b"@ip", b"@ua"
+ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS = b"@role", b"@kind", b"@mail", b"@name", b"@perm"
+
+LAYOUT = b"1"
+# What belongs to one log-in; it goes when the session changes hands or the user logs out.
+LOGIN_FIELDS = (
+    LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
+)  # fmt: skip
+# Written as moments of the server's clock, never carried over to another key.
+OWN_MOMENTS = (NEW, SEEN, INDEXED)
+
+
+@dataclass(slots=True)
+class Record:
+    """``raw`` holds every field; ``now`` and ``life`` (ms, -1: endless) are the server's answer at ``read_at``."""
+
+    raw: dict[bytes, bytes] = field(default_factory=dict)
+    now: int = 0
+    life: int = -1
+    read_at: float = field(default_factory=time.monotonic)
+
+    def text(self, name: bytes) -> str | None:
+        raw = self.raw.get(name)
+        return None if raw is None else raw.decode("utf-8", "replace")
+
+    def number(self, name: bytes) -> int | None:
+        try:
+            return int(self.raw.get(name, b""))
+        except ValueError:
+            return None
+
+    @property
+    def user_id(self) -> str | None:
+        return self.text(USER)
+
+    @property
+    def tenant(self) -> str | None:
+        return self.text(TENANT)
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        try:
+            names = json.loads(self.raw.get(PERMISSIONS, b"[]"))
+        except ValueError:  # a damaged snapshot permits nothing
+            return ()
+        return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+    @property
+    def server_now(self) -> int:
+        """The server's clock now, ms, as well as it can be known without asking."""
+        return self.now + int((time.monotonic() - self.read_at) * 1000)
+
+    def ended(self) -> bool:
+        """Past the absolute deadline, though somebody took the TTL away."""
+        deadline = self.number(ABSOLUTE)
+        return deadline is not None and deadline <= self.now
+
+    def cookie_age(self) -> float | None:
+        """Seconds until idle or absolute deadline, whichever is first; None for a session without an idle one."""
+        idle = self.number(IDLE)
+        return None if idle is None else self.capped(float(idle))
+
+    def capped(self, seconds: float) -> float:
+        """``seconds``, but not beyond the absolute deadline."""
+        deadline = self.number(ABSOLUTE)
+        return seconds if deadline is None else min(seconds, (deadline - self.server_now) / 1000)
+
+    def carried(self) -> "Record":
+        """What goes along to a new key: the log-in with its deadlines, not the data."""
+        meta = {name: raw for name, raw in self.raw.items() if is_meta(name) and name not in OWN_MOMENTS}
+        return Record(meta, self.now, self.life, self.read_at)
+
+
+def record_of(reply: Any) -> Record | None:
+    """The reply of ``session_load.lua``; None where there is no session, or none that this layout knows."""
+    if reply is None:
+        return None
+    now, life, flat = reply
+    record = Record(dict(zip(flat[::2], flat[1::2], strict=True)), int(now), int(life))
+    return None if VERSION not in record.raw or record.ended() else record
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a save writes: fields whose bytes differ, moments (ms from the server's now), names to remove."""
+
+    written: dict[bytes, bytes]
+    moments: dict[bytes, int]
+    removed: tuple[bytes, ...]
+
+    def arguments(self, mode: str, life: int) -> list[Any]:
+        """ARGV of ``session_save.lua``."""
+        pairs = [item for pair in (*self.written.items(), *self.moments.items()) for item in pair]
+        return [mode, life, len(self.written), len(self.moments), *pairs, *self.removed]
+
+
+def change_of(before: Mapping[bytes, bytes], after: Mapping[bytes, bytes], moments: dict[bytes, int]) -> Change:
+    """The difference by bytes: what another request changed meanwhile is not in it, and so survives."""
+    written = {name: raw for name, raw in after.items() if before.get(name) != raw and name not in moments}
+    removed = tuple(name for name in before if name not in after and name not in moments)
+    return Change(written, moments, removed)

@@ -1,0 +1,180 @@
+"""Sessions as a service: make, check, list and end them, with or without a request.
+
+A session made here is one of ``SESSION_ENGINE``: its key may stand in Django's cookie, and Django's sessions are
+checked and listed here just so. Lists and links carry the public id (sid), never the key. Async twins begin with ``a``.
+No SQL anywhere. When Redis is down: ``RedisUnavailable``, which is not "no session".
+
+| function | round trips |
+| --- | --- |
+| ``create_session`` | 2 |
+| ``validate_session`` | 1; once in ``TOUCH_EVERY`` 1 more |
+| ``sessions_for_user``, ``sessions_for_tenant`` | 2; 1 more for each further 500 sessions |
+| ``revoke`` | 2 |
+| ``revoke_user``, ``revoke_tenant`` | 1, and 2 for each 500 sessions |
+| ``stats`` | 1 |
+"""
+
+from collections.abc import Iterable
+
+from bergizi_redis import keys
+from bergizi_redis.conf import config
+from bergizi_redis.exchange import Exchange
+from bergizi_redis.keys import validated_tenant
+from bergizi_redis.sessions import index, steps
+from bergizi_redis.sessions.asking import aask, ask
+from bergizi_redis.sessions.backend import SessionStore, atell, tell
+from bergizi_redis.sessions.identity import is_sid, new_key, sid_of
+from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
+from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
+from bergizi_redis.tenancy import current_tenant
+
+
+def create_session(
+    user_id: object, tenant: str, role: str, user_type: str, email: str, name: str, permissions: Iterable[str],
+    ip: str | None = None, user_agent: str | None = None,
+) -> Session:  # fmt: skip
+    """Make a session: it ends after ``SESSION_IDLE`` s without a request, ``SESSION_ABSOLUTE`` s after now at most.
+
+    Its permissions are a snapshot that ``validate_session`` asks. Raises ``TenantError``, ``TypeError``, ``ValueError``
+    for arguments that cannot be, ``RedisUnavailable``.
+    """
+    key, this = _creation(
+        login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
+                     permissions=permissions, ip=ip, user_agent=user_agent, idle=config.SESSION_IDLE)
+    )  # fmt: skip
+    record, events = ask(steps.save(this))
+    tell(SessionStore, events)
+    return _session(key, record)
+
+
+async def acreate_session(
+    user_id: object, tenant: str, role: str, user_type: str, email: str, name: str, permissions: Iterable[str],
+    ip: str | None = None, user_agent: str | None = None,
+) -> Session:  # fmt: skip
+    """As ``create_session``."""
+    key, this = _creation(
+        login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
+                     permissions=permissions, ip=ip, user_agent=user_agent, idle=config.SESSION_IDLE)
+    )  # fmt: skip
+    record, events = await aask(steps.save(this))
+    await atell(SessionStore, events)
+    return _session(key, record)
+
+
+def _creation(login: Record) -> tuple[str, steps.Save]:
+    key = new_key()
+    moments = {LOGGED_IN: 0, ABSOLUTE: int(1000 * config.SESSION_ABSOLUTE)}
+    life = int(1000 * config.SESSION_IDLE)
+    return key, steps.Save(sid_of(key), {}, login, life, create=True, moments=moments)
+
+
+def _session(key: str, record: Record) -> Session:
+    return Session(key, sid_of(key), record.user_id or "", record.tenant or "", moment(record.now + record.life))
+
+
+def validate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
+    """The session of this key, if it lives, somebody is logged in, and the snapshot has the permission; else None.
+
+    Counts as activity. A session of Django's ``login()`` has no snapshot, hence no permission; whether its password
+    has changed since is for ``request.user`` to say, which asks the database.
+    """
+    return info_of(sid_of(key), ask(steps.load(sid_of(key))), permission) if key else None
+
+
+async def avalidate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
+    """As ``validate_session``."""
+    return info_of(sid_of(key), await aask(steps.load(sid_of(key))), permission) if key else None
+
+
+def sessions_for_user(user_id: object) -> list[SessionInfo]:
+    """The user's live sessions, the latest log-in first."""
+    return _infos(ask(index.listed(keys.user_sessions(user_id), user_id=str(user_id)), budget=config.COMMAND_TIMEOUT))
+
+
+async def asessions_for_user(user_id: object) -> list[SessionInfo]:
+    """As ``sessions_for_user``."""
+    listed = index.listed(keys.user_sessions(user_id), user_id=str(user_id))
+    return _infos(await aask(listed, budget=config.COMMAND_TIMEOUT))
+
+
+def sessions_for_tenant(tenant: str) -> list[SessionInfo]:
+    """The tenant's live sessions, the latest log-in first. Raises ``TenantError``."""
+    return _infos(ask(index.listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
+
+
+async def asessions_for_tenant(tenant: str) -> list[SessionInfo]:
+    """As ``sessions_for_tenant``."""
+    return _infos(await aask(index.listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
+
+
+def _infos(found: dict[str, Record]) -> list[SessionInfo]:
+    infos = (info_of(sid, record) for sid, record in found.items())
+    return sorted((info for info in infos if info), key=lambda info: (info.authenticated, info.public_id), reverse=True)
+
+
+def revoke(public_id: str, tenant: str | None = None) -> bool:
+    """End the session with this public id. False where there is none – or none of ``tenant``, when one is given."""
+    if not is_sid(public_id):
+        return False
+    there, events = ask(steps.end(public_id, "revoked", tenant=validated_tenant(tenant) if tenant is not None else ""))
+    tell(SessionStore, events)
+    return there
+
+
+async def arevoke(public_id: str, tenant: str | None = None) -> bool:
+    """As ``revoke``."""
+    if not is_sid(public_id):
+        return False
+    scope = validated_tenant(tenant) if tenant is not None else ""
+    there, events = await aask(steps.end(public_id, "revoked", tenant=scope))
+    await atell(SessionStore, events)
+    return there
+
+
+def revoke_user(user_id: object, keep: str | None = None, tenant: str | None = None) -> int:
+    """End the user's sessions, but for ``keep`` (a key or a public id); returns how many. ``tenant``: only there."""
+    return _told(ask(_revocation(user_id, keep, tenant), budget=config.COMMAND_TIMEOUT))
+
+
+async def arevoke_user(user_id: object, keep: str | None = None, tenant: str | None = None) -> int:
+    """As ``revoke_user``."""
+    return await _atold(await aask(_revocation(user_id, keep, tenant), budget=config.COMMAND_TIMEOUT))
+
+
+def revoke_tenant(tenant: str) -> int:
+    """End every session of the tenant; returns how many. Raises ``TenantError``. May be called again after an error."""
+    return _told(ask(steps.end_listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
+
+
+async def arevoke_tenant(tenant: str) -> int:
+    """As ``revoke_tenant``."""
+    ending = steps.end_listed(keys.tenant_sessions(tenant), tenant=tenant)
+    return await _atold(await aask(ending, budget=config.COMMAND_TIMEOUT))
+
+
+def _revocation(user_id: object, keep: str | None, tenant: str | None) -> Exchange[list[steps.Event]]:
+    kept = {keep, sid_of(keep)} if keep else set()
+    scope = validated_tenant(tenant) if tenant is not None else ""
+    return steps.end_listed(keys.user_sessions(user_id), user_id=str(user_id), tenant=scope, keep=kept)
+
+
+def _told(events: list[steps.Event]) -> int:
+    tell(SessionStore, events)
+    return len(events)
+
+
+async def _atold(events: list[steps.Event]) -> int:
+    await atell(SessionStore, events)
+    return len(events)
+
+
+def stats(tenant: str | None = None) -> SessionStats:
+    """Counts of a tenant, of the one in force unless given. Raises ``TenantRequired``, ``TenantError``."""
+    scope = current_tenant() if tenant is None else tenant
+    return SessionStats(scope, ask(index.count(keys.tenant_sessions(scope))))
+
+
+async def astats(tenant: str | None = None) -> SessionStats:
+    """As ``stats``."""
+    scope = current_tenant() if tenant is None else tenant
+    return SessionStats(scope, await aask(index.count(keys.tenant_sessions(scope))))

@@ -1,0 +1,228 @@
+"""What the store does, as exchanges with the server: each ``yield`` is one round trip, sync and async alike.
+
+| step | round trips |
+| --- | --- |
+| load | 1; once in ``TOUCH_EVERY`` 1 more, for a session with an idle deadline |
+| save | 1; once in ``TOUCH_EVERY`` 1 more, for a listed session |
+| save that logs in | 2: listed, then written |
+| end | 1; 2 for a listed session |
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from redis.exceptions import ResponseError
+
+from bergizi_redis import keys
+from bergizi_redis.exchange import Exchange, evaluate
+from bergizi_redis.scripts.script import script
+from bergizi_redis.sessions import index
+from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
+from bergizi_redis.sessions.encoding import is_meta
+from bergizi_redis.sessions.record import (
+    ABSOLUTE,
+    CLIENT,
+    IDLE,
+    INDEXED,
+    IP,
+    LAYOUT,
+    LOGGED_IN,
+    LOGIN_FIELDS,
+    NEW,
+    SEEN,
+    TENANT,
+    USER,
+    VERSION,
+    Record,
+    change_of,
+    record_of,
+)
+
+logger = logging.getLogger("bergizi_redis.sessions")
+
+AUTH_USER = b"_auth_user_id"  # the field of django.contrib.auth.SESSION_KEY
+CUSTOM_EXPIRY = b"_session_expiry"  # the field of set_expiry()
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What is known of a log-in besides the user."""
+
+    tenant: str | None = None
+    ip: str | None = None
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A session that started or ended for a user: what the signals tell."""
+
+    started: bool
+    sid: str
+    user_id: str
+    tenant: str | None
+    reason: str
+
+    def told(self) -> dict[str, Any]:
+        """What the signal carries."""
+        return {"sid": self.sid, "user_id": self.user_id, "tenant": self.tenant, "reason": self.reason}
+
+
+def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
+    """Run a script on the session; None where there is none, or where the key holds something else."""
+    try:
+        return (yield from evaluate(script(name), [keys.session(sid)], args))
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        logger.warning("The key of session %s holds no hash", sid, extra={"action": "session_wrong_type", "sid": sid})
+        return None
+
+
+def load(sid: str) -> Exchange[Record | None]:
+    record = record_of((yield from on_session(sid, "session_load", [])))
+    if record is not None and _touch_due(record):
+        return (yield from _touch(sid, record))
+    return record
+
+
+def _touch_due(record: Record) -> bool:
+    if record.number(IDLE) is None or CUSTOM_EXPIRY in record.raw:
+        return False  # Django's own meaning: expiry counts from the last modification
+    return record.now - (record.number(SEEN) or 0) >= index.drift_allowed()
+
+
+def _touch(sid: str, record: Record) -> Exchange[Record | None]:
+    """Move the idle deadline on, in the session and its indices; one round trip."""
+    life = int(1000 * (record.cookie_age() or 0))
+    change = change_of({}, {}, {SEEN: 0, INDEXED: life})
+    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life))
+    listing = index.calls_to_add(sid, index.index_keys(record.user_id, record.tenant), life)
+    replies = yield from evaluate_all([*listing, write])
+    raise_first(replies)
+    alive = replies[-1] is not None and int(replies[-1][1]) > 0
+    return _written(record.raw, {SEEN: 0, INDEXED: life}, replies[-1]) if alive else None
+
+
+def _written(raw: dict[bytes, bytes], moments: Mapping[bytes, int], reply: Any) -> Record:
+    now, life = int(reply[0]), int(reply[1])
+    return Record({**raw, **{name: b"%d" % (now + offset) for name, offset in moments.items()}}, now, life)
+
+
+@dataclass(slots=True)
+class Save:
+    """One save: ``fields`` are the encoded data, ``base`` the session as loaded (its meta only, for a new key)."""
+
+    sid: str
+    fields: dict[bytes, bytes]
+    base: Record
+    life: int  # ms
+    user_id: str | None = None  # of Django's log-in, if there is one in the data
+    login: Login | None = None
+    create: bool = False
+    moments: dict[bytes, int] | None = None  # ms from now
+
+    def target(self) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
+        """Every field as it shall be, and the moments to write."""
+        meta = {name: raw for name, raw in self.base.raw.items() if is_meta(name)} | {VERSION: LAYOUT}
+        moments = {SEEN: 0, **(self.moments or {}), **({NEW: 0} if self.create else {})}
+        if self.user_id is None and AUTH_USER in self.base.raw:  # logged out, the session kept
+            meta = {name: raw for name, raw in meta.items() if name not in LOGIN_FIELDS}
+        elif self.user_id is not None and (self.user_id != self.base.user_id or self.login is not None):
+            if self.user_id != self.base.user_id:
+                meta = {name: raw for name, raw in meta.items() if name not in LOGIN_FIELDS}
+            moments[LOGGED_IN] = 0
+            meta[USER] = self.user_id.encode()
+            login = self.login or Login()
+            for name, text in ((TENANT, login.tenant), (IP, login.ip), (CLIENT, login.client)):
+                if text:
+                    meta[name] = text.encode("utf-8", "replace")
+        return {**meta, **self.fields}, moments
+
+    def life_capped(self) -> int:
+        """ms; what the script will make of ``life``, as well as it can be known before."""
+        life = min(self.life, (self.moments or {}).get(ABSOLUTE, self.life))
+        return int(1000 * self.base.capped(life / 1000))
+
+
+def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
+    """Write the difference. Raises ``CreateError`` or ``UpdateError``, as Django expects."""
+    after, moments = this.target()
+    target = Record(after)
+    old = [] if this.create else index.index_keys(this.base.user_id, this.base.tenant)
+    new = index.index_keys(target.user_id, target.tenant)
+    life = this.life_capped()
+    if new and life > 0 and (new != old or LOGGED_IN in moments or _index_behind(this.base, life)):
+        # Before the session is written, so that a crash leaves a ghost and never an unlisted session.
+        yield from index.add(this.sid, new, life)
+        moments[INDEXED] = life
+    change = change_of({} if this.create else this.base.raw, after, moments)
+    reply = yield from on_session(
+        this.sid, "session_save", change.arguments("create" if this.create else "update", this.life)
+    )
+    if reply is None:
+        raise CreateError if this.create else UpdateError
+    yield from index.remove([(this.sid, [key for key in old if key not in new])])
+    return _written(after, moments, reply), _events(this, target, ended=int(reply[1]) <= 0)
+
+
+def _index_behind(base: Record, life: int) -> bool:
+    indexed = base.number(INDEXED)
+    return indexed is None or abs(base.server_now + life - indexed) > index.drift_allowed()
+
+
+def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
+    before = None if this.create else this.base.user_id
+    events = []
+    if before is not None and (ended or before != target.user_id):
+        events.append(Event(False, this.sid, before, this.base.tenant, "expired" if ended else "logout"))
+    if target.user_id is not None and not ended and before != target.user_id:
+        is_new = not this.create or bool(this.moments) or this.base.user_id != target.user_id
+        events.append(Event(True, this.sid, target.user_id, target.tenant, "login" if is_new else "cycled"))
+    return events
+
+
+def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchange[tuple[bool, list[Event]]]:
+    """End a session if it is this user's and tenant's ("": anybody's). Returns whether there was one, and events."""
+    reply = yield from on_session(sid, "session_end", [user_id, tenant])
+    if reply is None:
+        return False, []
+    user, owner = _owners(reply)
+    if not user:
+        return True, []
+    yield from index.remove([(sid, index.index_keys(user, owner))])
+    return True, [Event(False, sid, user, owner, reason)]
+
+
+def end_listed(
+    listing: str, *, user_id: str = "", tenant: str = "", keep: Iterable[str | None] = ()
+) -> Exchange[list[Event]]:
+    """End the sessions of an index that are this user's and tenant's, in batches of 2 round trips; returns events.
+
+    Interrupted, it leaves sessions that are listed still: running it again ends the rest.
+    """
+    members: list[bytes] = yield lambda client: client.zrange(listing, 0, -1)
+    events: list[Event] = []
+    for sids in index.batches([sid for sid in map(bytes.decode, members) if sid not in set(keep)]):
+        calls = [Call(script("session_end"), keys.session(sid), [user_id, tenant]) for sid in sids]
+        replies = yield from evaluate_all(calls)
+        raise_first(replies)
+        ended = [
+            Event(False, sid, *_owners(reply), "revoked") for sid, reply in zip(sids, replies, strict=True) if reply
+        ]
+        yield from index.remove([(event.sid, index.index_keys(event.user_id, event.tenant)) for event in ended])
+        events.extend(ended)
+    return events
+
+
+def _owners(reply: list[bytes]) -> tuple[str, str | None]:
+    """User ("" of an anonymous session) and tenant in the reply of ``session_end.lua``."""
+    user, tenant = (part.decode("utf-8", "replace") for part in reply)
+    return user, tenant or None
+
+
+def exists(sid: str) -> Exchange[bool]:
+    return record_of((yield from on_session(sid, "session_load", []))) is not None
