@@ -44,7 +44,8 @@ def serving_pid(port: int) -> int | None:
     except OSError:
         return None
     pid = re.search(rb"process_id:(\d+)", answer)
-    return int(pid[1]) if pid and b"loading:0" in answer else None
+    # The line, since there is an "async_loading" as well.
+    return int(pid[1]) if pid and b"\nloading:0" in answer else None
 
 
 def launch(

@@ -185,6 +185,16 @@ def test_data_survive_a_restart_only_when_asked_to(directory: Path, persist: boo
         assert client.get("note") == found
 
 
+def test_a_server_is_handed_out_only_when_it_has_loaded_its_data(directory: Path) -> None:
+    with redis.Redis.from_url(embedded.ensure(directory)) as client:
+        for batch in range(20):
+            client.mset({f"key:{batch}:{number}": "some value" for number in range(10_000)})
+    embedded.leave(directory)
+    assert stopped(directory)
+    with redis.Redis.from_url(embedded.ensure(directory)) as client:
+        assert client.dbsize() == 200_000
+
+
 def test_asking_again_and_leaving_twice_change_nothing(directory: Path) -> None:
     url = embedded.ensure(directory)
     assert embedded.ensure(directory) == url == embedded.running(directory)
