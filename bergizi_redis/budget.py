@@ -4,8 +4,7 @@ handshake, writing, reading, retrying – where redis-py bounds each wait alone.
 Sync: ``within(seconds)`` puts the deadline into a context variable; the outermost one holds. ``BudgetedSocket`` clips
 every wait to what is left, ``BudgetedRetry`` does not start what cannot end in time. Async: ``asyncio.timeout`` bounds
 the whole, and what is left of an outer ``within`` bounds that. Looking a host name up is the system resolver's time,
-which a thread cannot bound: name the server by address, or bound the resolver (``options timeout:1 attempts:1``).
-"""
+which a thread cannot bound: name the server by address, or set ``options timeout:1 attempts:1`` for the resolver."""
 
 import asyncio
 import builtins
