@@ -78,18 +78,12 @@ def people(request: HttpRequest) -> HttpResponse:
         {"session": info, "user": users.get(str(info.user_id)), "may_end": may_end(request, info.user_id)}
         for info in found
     ]
-    return render(request, "accounts/people.html", {"rows": rows, "own": own_public_id(request)})
+    return render(request, "accounts/people.html", {"rows": rows, "own": request.session.sid})
 
 
 def may_end(request: HttpRequest, user_id: str) -> bool:
     """One's own sessions; those of others only as the head of the kitchen."""
     return bool(request.user.may_end_sessions) or str(user_id) == str(request.user.pk)
-
-
-def own_public_id(request: HttpRequest) -> str:
-    """The public id of this request's own session."""
-    info = sessions.validate_session(request.session.session_key or "")
-    return info.public_id if info else ""
 
 
 @require_POST
@@ -102,6 +96,6 @@ def end_session(request: HttpRequest, public_id: str) -> HttpResponse:
         raise Http404
     if not may_end(request, info.user_id):
         raise PermissionDenied(_("Only the head of the kitchen signs others out."))
-    sessions.revoke(public_id)
+    sessions.revoke(public_id, tenant=current_tenant())
     messages.success(request, _("That session has ended."))
     return redirect("people")

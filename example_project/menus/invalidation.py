@@ -1,17 +1,14 @@
-"""Which cached values a saved menu or dish makes stale."""
+"""Which cached values a saved menu, dish or ingredient makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
 
 from menus.models import Dish, Ingredient, Menu
 
 
-@invalidates(Menu)
-def menu_touched(instance: Menu) -> Touched:
-    """The kitchen's lists, its overview, and the menu's own card."""
-    return Touched(tenant=instance.sppg_id, tags=["menus", "menu", f"menu:{instance.pk}"])
+@invalidates(Menu, Dish, Ingredient)
+def menus_touched(instance: Menu | Dish | Ingredient) -> Touched:
+    """The kitchen's lists and overview (the tag "menus") and the cards of its menus (the domain "menu").
 
-
-@invalidates(Dish, Ingredient)
-def dish_touched(instance: Dish | Ingredient) -> Touched:
-    """A dish may stand in any menu of its kitchen."""
+    A dish may stand in any menu of its kitchen, so all of them go; those of other kitchens stay.
+    """
     return Touched(tenant=instance.sppg_id, tags=["menus", "menu"])

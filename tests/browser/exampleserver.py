@@ -106,6 +106,7 @@ class ExampleSite:
             "EXAMPLE_DATA_DIR": str(directory),
             "REDIS_KEY_PREFIX": f"x{uuid.uuid4().hex[:10]}",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(PROJECT.parent),  # this checkout's package, whatever else is installed
         }
 
     def command(self, *arguments: str) -> list[str]:

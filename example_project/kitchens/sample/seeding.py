@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from django.core.cache import cache
 from django.db import transaction
 
-from bergizi_redis.tenancy import use_tenant
 from kitchens.models import Kitchen
 from kitchens.sample.kitchen import KitchenPlan, kitchen_of
 from menus.models import Menu
 
 CHUNK = 25
-TAGS = ["menus", "menu", "stock", "batches", "deliveries"]
 
 
 def missing_numbers(kitchens: int) -> list[int]:
@@ -33,8 +31,7 @@ def seed(numbers: list[int], day: datetime.date, password: str) -> Iterator[int]
         write(plans)
         for plan in plans:
             # bulk_create sends no signals. A cache that outlived an older database must not answer for the new one.
-            with use_tenant(plan.kitchen.pk):
-                cache.invalidate_tags(TAGS)
+            cache.invalidate_all(tenant=plan.kitchen.pk)
         yield len(chunk)
 
 
