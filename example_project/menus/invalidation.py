@@ -1,7 +1,6 @@
 """Which cached values a saved menu, dish or ingredient makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
-
 from menus.models import Dish, Ingredient, Menu
 
 

@@ -1,7 +1,6 @@
 """``manage.py warm_cache`` fills these before the kitchens open."""
 
 from bergizi_redis.cache.warming import warmer
-
 from menus.reading import menu_rows
 
 
