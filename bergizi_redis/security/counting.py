@@ -63,7 +63,7 @@ def debit(account: Account) -> Steps[Debit]:
 
 def _debit_without_redis(account: Account, limits: Limits) -> Debit:
     if config.LOCKOUT_ON_OUTAGE == "open":
-        return Debit(True, LockStatus(False, 0, 0, limits.attempts), False, "", local=True)
+        return Debit(True, limits.status(0, NOT_LOCKED), False, "", local=True)
     return limiter.debit(account.tag, limits)
 
 
@@ -121,9 +121,7 @@ def status(account: Account) -> Steps[LockStatus]:
     except RedisError as error:
         if not degrades(error, "lockout.status"):
             raise
-        if config.LOCKOUT_ON_OUTAGE == "open":
-            return LockStatus(False, 0, 0, limits.attempts)
-        return limiter.status(account.tag, limits)
+        return _status_without_redis(account, limits)
     return limits.status(failures, pttl)
 
 
@@ -135,7 +133,14 @@ def forget_failures(account: Account) -> Steps[LockStatus]:
     except RedisError as error:
         if not degrades(error, "lockout.record"):
             raise
-        return limiter.status(account.tag, limits)
+        if not limiter.status(account.tag, limits).locked:
+            limiter.settle(account.tag, "")
+        return _status_without_redis(account, limits)
     if pttl == NOT_LOCKED:
         limiter.settle(account.tag, "")
     return limits.status(0, pttl)
+
+
+def _status_without_redis(account: Account, limits: Limits) -> LockStatus:
+    is_open = config.LOCKOUT_ON_OUTAGE == "open"
+    return limits.status(0, NOT_LOCKED) if is_open else limiter.status(account.tag, limits)

@@ -42,7 +42,7 @@ class Outages:
 class Turnstile:
     """For threads."""
 
-    def __init__(self, width: int = WIDTH) -> None:
+    def __init__(self, width: int) -> None:
         self._slots = threading.Semaphore(width)
         self._outages = Outages()
 
@@ -60,7 +60,7 @@ class Turnstile:
 class AsyncTurnstile:
     """For the tasks of one event loop."""
 
-    def __init__(self, width: int = WIDTH) -> None:
+    def __init__(self, width: int) -> None:
         self._slots = asyncio.Semaphore(width)
         self._outages = Outages()
 
@@ -81,9 +81,9 @@ _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncTurnstile]"
 
 def turnstile() -> Turnstile:
     """The one of this process: a fork must not inherit slots that threads of its parent hold."""
-    return _by_process.setdefault(os.getpid(), Turnstile())
+    return _by_process.setdefault(os.getpid(), Turnstile(WIDTH))
 
 
 def async_turnstile() -> AsyncTurnstile:
     """The one of the running loop."""
-    return _by_loop.setdefault(asyncio.get_running_loop(), AsyncTurnstile())
+    return _by_loop.setdefault(asyncio.get_running_loop(), AsyncTurnstile(WIDTH))
