@@ -185,14 +185,25 @@ def test_data_survive_a_restart_only_when_asked_to(directory: Path, persist: boo
         assert client.get("note") == found
 
 
-def test_a_server_is_handed_out_only_when_it_has_loaded_its_data(directory: Path) -> None:
+def test_a_server_that_still_loads_its_data_does_not_count_as_serving(directory: Path) -> None:
     with redis.Redis.from_url(embedded.ensure(directory)) as client:
-        for batch in range(20):
-            client.mset({f"key:{batch}:{number}": "some value" for number in range(10_000)})
+        for number in range(3_000):
+            client.set(f"key:{number}", "some value")
     embedded.leave(directory)
     assert stopped(directory)
-    with redis.Redis.from_url(embedded.ensure(directory)) as client:
-        assert client.dbsize() == 200_000
+    port = embedded_server.free_port()
+    # A second in all; it has an ear for clients after every 1,024 commands.
+    command = [embedded.server_binary(), "--port", str(port), "--appendonly", "yes", "--key-load-delay", "250"]
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + SECONDS
+            while embedded_server.serving_pid(port) is None:
+                assert time.monotonic() < deadline
+            with redis.Redis(port=port) as client:
+                assert client.info("persistence")["loading"] == 0
+                assert client.dbsize() == 3_000
+        finally:
+            process.terminate()
 
 
 def test_asking_again_and_leaving_twice_change_nothing(directory: Path) -> None:
