@@ -5,6 +5,7 @@ import time
 import pytest
 from django.test import override_settings
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bergizi_redis.security.identifiers import LONGEST, account_tag, canonical_identifier, masked_identifier
@@ -94,6 +95,7 @@ def test_long_identifiers_that_differ_at_their_end_are_two_accounts() -> None:
     assert canonical_identifier(name + "X") == canonical_identifier(name + " x".strip())
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(1, 3_000), anything)
 def test_long_canonical_identifiers_are_canonical(times: int, text: str) -> None:
     once = canonical_identifier(text * times)
