@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -161,9 +161,17 @@ def behind_tls(port: int, directory: Path) -> Iterator[tuple[Proxy, Path]]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 
+    secured: list[ssl.SSLSocket] = []
+
     def serve(link: socket.socket) -> None:
         with context.wrap_socket(link, server_side=True) as secure:
+            secured.append(secure)
             relay(secure, port, partial(ssl.SSLSocket.sendall, secure))
 
-    with ExitStack() as stack:
-        yield stack.enter_context(proxy(serve)), certificate
+    with proxy(serve) as running:
+        yield running, certificate
+        for secure in secured:  # wrapping has taken the socket out of the link's hands
+            try:
+                secure.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass

@@ -147,8 +147,8 @@ class Cluster:
 @contextmanager
 def private_server(*options: str) -> Iterator[PrivateServer]:
     with tempfile.TemporaryDirectory() as directory:
-        server = PrivateServer(*options, directory=directory).start()
+        server = PrivateServer(*options, directory=directory)
         try:
-            yield server
+            yield server.start()
         finally:
             server.kill()

@@ -279,8 +279,7 @@ def test_several_commands_share_the_budget_of_a_block(at: Any, server: PrivateSe
     with slow(server.port, 0.15) as late:
         through = at(late.url)
         with ends_within(), pytest.raises(TimeoutError), within(0.6):
-            for _ in range(20):
-                through.get("a")
+            all(through.echo("again") for _ in range(20))
 
 
 def test_what_is_left_clips_a_wait() -> None:
@@ -319,7 +318,7 @@ def test_an_async_block_heeds_the_deadline_around_it() -> None:
 def test_the_wait_before_a_retry_is_random_and_bounded(failures: int) -> None:
     backoff = FullJitter(base=0.01, cap=0.05)
     waits = [backoff.compute(failures) for _ in range(200)]
-    assert 0 <= min(waits)
+    assert min(waits) >= 0
     assert max(waits) <= min(0.05, 0.01 * 2 ** min(failures, 10))
     assert len(set(waits)) > 100
 
