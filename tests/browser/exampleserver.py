@@ -47,7 +47,7 @@ class Client:
         self.cookies = CookieJar()
         self.opener = build_opener(HTTPCookieProcessor(self.cookies))
 
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def send(self, method: str, path: str, body: bytes | None = None, /, **headers: str) -> Answer:
         named = {"Accept-Language": "en", **{name.replace("_", "-"): value for name, value in headers.items()}}
         request = Request(self.base + path, data=body, headers=named, method=method)  # noqa: S310 – our own server
         try:
