@@ -129,7 +129,8 @@ def forget_failures(account: Account) -> Steps[LockStatus]:
     """What a success recorded afterwards does: the failures go, a lock stays, since it was not this attempt's."""
     limits = Limits.in_force()
     try:
-        _, pttl = yield Pipeline([("unlink", account.counters[0]), ("pttl", account.counters[1])])
+        # The method `unlink` of redis-py's asynchronous cluster pipeline loses its reply.
+        _, pttl = yield Pipeline([("execute_command", "UNLINK", account.counters[0]), ("pttl", account.counters[1])])
     except RedisError as error:
         if not degrades(error, "lockout.record"):
             raise
