@@ -20,7 +20,7 @@ from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnec
 from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from bergizi_redis.budget import RETRIES, FullJitter, awithin, worth_retrying
+from bergizi_redis.budget import POOL_IS_FULL, RETRIES, FullJitter, awithin, worth_retrying
 from bergizi_redis.conf import config
 from bergizi_redis.connections import Role, alias_settings, budget_of, pool_key, share_of_node, timeouts
 from bergizi_redis.topology import NOT_TIMED_OUT, Topology, as_driver_errors, parse_location
@@ -28,11 +28,9 @@ from bergizi_redis.topology import NOT_TIMED_OUT, Topology, as_driver_errors, pa
 WAIT_SHARE = 0.9  # of the budget for a free connection: the pool must say that it is full before the time is up
 
 # Redis Cloud's maintenance pushes off; redis-py 8.0 has none for async yet, and refuses the argument.
-QUIET = (
-    {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
-    if "maint_notifications_config" in inspect.signature(redis.asyncio.connection.AbstractConnection).parameters
-    else {}
-)
+QUIET = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+if not QUIET.keys() & inspect.signature(redis.asyncio.connection.AbstractConnection).parameters:
+    QUIET.clear()
 
 _Clients = dict[tuple[str, ...], Any]
 _loops = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[_Clients, AsyncGenerator[None, None]]]()
@@ -83,9 +81,8 @@ def _clients_of_loop() -> tuple[_Clients, AsyncGenerator[None, None]]:
 
 def _forget_closed_loops() -> None:
     """A client holds its loop, so a loop that was closed without being shut down would stay for good."""
-    for loop in list(_loops):
-        if loop.is_closed():
-            _loops.pop(loop, None)
+    for loop in [known for known in list(_loops) if known.is_closed()]:
+        _loops.pop(loop, None)
 
 
 class AsyncBudgetedRetry(Retry):
@@ -119,22 +116,19 @@ class AsyncPool(redis.asyncio.BlockingConnectionPool):
         except ConnectionError as error:
             if str(error) != "No connection available.":
                 raise
-            raise MaxConnectionsError(
-                f"All {self.max_connections} connections of this pool stayed in use. The server may be well: raise "
-                "BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of tasks."
-            ) from error
-
-
-class _Sentinels(Sentinel):
-    async def discover_master(self, service_name: str) -> Any:
-        try:
-            return await super().discover_master(service_name)
-        except MasterNotFoundError:  # redis-py's text is every Sentinel's every option
-            raise MasterNotFoundError(f"No Sentinel that answered knows the primary of {service_name!r}.") from None
+            raise MaxConnectionsError(POOL_IS_FULL.format(self.max_connections)) from error
 
 
 class AsyncSentinelPool(SentinelConnectionPool, AsyncPool):
     """The same for the primary that the Sentinels name; closing it closes the connections to them."""
+
+    async def get_master_address(self) -> Any:
+        try:
+            return await super().get_master_address()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:  # redis-py's text is every Sentinel's every option
+            raise MasterNotFoundError(
+                f"No Sentinel that answered knows the primary of {self.service_name!r}."
+            ) from None
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -191,9 +185,16 @@ class AsyncBudgetedCluster(redis.asyncio.cluster.RedisCluster):
     ERRORS_ALLOW_RETRY = NOT_TIMED_OUT
     budget: float | None = None
 
+    async def aclose(self) -> None:
+        await super().aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):  # redis-py leaves them open where the last command failed
+            await self.nodes_manager.aclose(nodes)
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with as_driver_errors():
             async with awithin(self.budget):
+                if self.get_default_node() is None:  # redis-py sends the first commands to any node, maybe a hung one
+                    await self.initialize()
                 return await super().execute_command(*args, **options)
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> redis.asyncio.cluster.ClusterPipeline:
@@ -217,7 +218,7 @@ def _connect(url: str, options: dict[str, Any], role: Role) -> Any:
     pool: Any
     if topology.kind == "sentinel":
         asking = topology.asking(arguments) | {"retry": AsyncBudgetedRetry(0)} | (options.get("SENTINEL_KWARGS") or {})
-        manager = _Sentinels(list(topology.hosts), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        manager = Sentinel(list(topology.hosts), sentinel_kwargs=asking)
         arguments |= {"ssl": topology.tls} | topology.options
         pool = AsyncSentinelPool(topology.service, manager, **arguments)  # type: ignore[no-untyped-call]
     else:
@@ -230,7 +231,6 @@ def _connect(url: str, options: dict[str, Any], role: Role) -> Any:
 def _arguments(options: dict[str, Any], role: Role) -> dict[str, Any]:
     """Keyword arguments of a connection: defaults of the role, then django-redis's OPTIONS of the alias."""
     named = ("USERNAME", "PASSWORD", "SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT")
-    pool_arguments = options.get("CONNECTION_POOL_KWARGS") or {}
     return {
         **timeouts(role),
         "max_connections": config.MAX_CONNECTIONS,
@@ -238,7 +238,7 @@ def _arguments(options: dict[str, Any], role: Role) -> dict[str, Any]:
         **QUIET,
         **{name.lower(): options[name] for name in named if options.get(name)},
         # A retry for sync connections cannot be awaited.
-        **{name: value for name, value in pool_arguments.items() if name != "retry"},
+        **{name: value for name, value in (options.get("CONNECTION_POOL_KWARGS") or {}).items() if name != "retry"},
     }
 
 

@@ -30,6 +30,9 @@ _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", defau
 
 SHORTEST = 0.001  # seconds; what has arrived already is still read, and 0 would mean "do not block" to a socket
 RETRIES = 2
+POOL_IS_FULL = (
+    "All {} connections stayed in use: raise BERGIZI_REDIS['MAX_CONNECTIONS'] or have fewer threads or tasks."
+)
 
 
 @contextmanager
@@ -221,10 +224,7 @@ class Pool(redis.BlockingConnectionPool):
         except ConnectionError as error:
             if str(error) != "No connection available.":
                 raise
-            raise MaxConnectionsError(
-                f"All {self.max_connections} connections of this pool stayed in use. The server may be well: raise "
-                "BERGIZI_REDIS['MAX_CONNECTIONS'] or lower the number of threads."
-            ) from error
+            raise MaxConnectionsError(POOL_IS_FULL.format(self.max_connections)) from error
 
 
 class SentinelPool(SentinelConnectionPool, Pool):

@@ -24,6 +24,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 from django_redis.pool import ConnectionFactory as DjangoRedisConnectionFactory
+from redis import Redis
 from redis import exceptions as errors
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.sentinel import MasterNotFoundError
@@ -239,4 +240,4 @@ def disconnect_all() -> None:
         closing = list(_kept.values())
         _kept.clear()
     for item in closing:
-        item.connection_pool.disconnect() if hasattr(item, "connection_pool") else item.close()
+        item.connection_pool.disconnect() if isinstance(item, Redis) else item.close()

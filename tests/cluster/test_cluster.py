@@ -1,0 +1,168 @@
+"""``redis+cluster://``: three primaries, sync and async, with one of them hung.
+
+Taken away once to see it go red: the budget mixed into the nodes' connections, and asking another node for COMMAND.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from redis.cluster import RedisCluster
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+
+from bergizi_redis import connections
+from bergizi_redis.aconnections import aclient
+from bergizi_redis.connections import client, is_outage
+from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.scripts.script import Script
+from tests.deadlines import ends_within
+from tests.servers import Cluster, PrivateServer, free_port
+
+KEYS = [f"key{number}" for number in range(40)]
+
+
+@pytest.fixture
+def at(settings: Any) -> Iterator[Callable[[str], None]]:
+    def set_location(url: str) -> None:
+        settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}}
+
+    yield set_location
+    connections.disconnect_all()
+
+
+@contextmanager
+def paused(*nodes: PrivateServer) -> Iterator[None]:
+    for node in nodes:
+        node.pause()
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.resume()
+
+
+def test_a_cluster_serves_commands_pipelines_and_scripts(at: Any, cluster: Cluster, prefix: str) -> None:
+    at(cluster.url)
+    assert isinstance(client(), RedisCluster)
+    for key in KEYS:
+        client().set(f"{prefix}{key}", key)
+    pipeline = client().pipeline()
+    for key in KEYS:
+        pipeline.get(f"{prefix}{key}")
+    assert pipeline.execute() == [key.encode() for key in KEYS]
+    assert Script("swap").run(client(), [f"{prefix}key0"], ["key0", "new", 5000]) == 1
+    assert client().get(f"{prefix}key0") == b"new"
+
+
+def test_a_cluster_serves_a_loop_too(at: Any, cluster: Cluster, prefix: str) -> None:
+    at(cluster.url)
+
+    async def main() -> None:
+        await asyncio.gather(*(aclient().set(f"{prefix}{key}", key) for key in KEYS))
+        pipeline = aclient().pipeline()
+        for key in KEYS:
+            pipeline.get(f"{prefix}{key}")
+        assert await pipeline.execute() == [key.encode() for key in KEYS]
+        assert await Script("swap").arun(aclient(), [f"{prefix}key0"], ["key0", "new", 5000]) == 1
+
+    asyncio.run(main())
+
+
+def key_on(cluster: Cluster, node: PrivateServer) -> str:
+    return next(key for key in KEYS if cluster.node_of(key) is node)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_hung_node_costs_its_keys_the_budget_and_the_others_nothing(at: Any, cluster: Cluster, number: int) -> None:
+    at(cluster.url)
+    client().ping()
+    hung, well = cluster.nodes[number], cluster.nodes[(number + 1) % 3]
+    with paused(hung):
+        with ends_within(), pytest.raises(TimeoutError):
+            client().get(key_on(cluster, hung))
+        with ends_within():
+            assert client().get(key_on(cluster, well)) is None
+        pipeline = client().pipeline()
+        for key in KEYS:
+            pipeline.get(key)
+        with ends_within(), pytest.raises((TimeoutError, ConnectionError)):
+            pipeline.execute()
+    assert client().get(key_on(cluster, hung)) is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_process_that_starts_while_a_node_hangs_is_served_by_the_others(
+    at: Any, cluster: Cluster, number: int
+) -> None:
+    well = key_on(cluster, cluster.nodes[(number + 1) % 3])
+
+    async def main() -> Any:
+        return await aclient().get(well)
+
+    at(cluster.url)
+    with paused(cluster.nodes[number]):
+        with ends_within():
+            assert client().get(well) is None
+        with ends_within():
+            assert asyncio.run(main()) is None
+
+
+def test_a_cluster_that_hangs_is_a_time_out_within_the_budget_for_every_thread(at: Any, cluster: Cluster) -> None:
+    at(cluster.url)
+
+    def ask(_: int) -> None:
+        with ends_within(2), pytest.raises((TimeoutError, ConnectionError)):
+            client().get("a")
+
+    async def main() -> None:
+        await aclient().get("a")
+
+    with paused(*cluster.nodes):
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(ask, range(10)))
+        with ends_within(), pytest.raises(RedisError) as caught:
+            asyncio.run(main())
+        assert is_outage(caught.value)
+    assert client().get("a") is None
+
+
+def test_a_cluster_nobody_listens_for_is_an_outage_of_redis_pys_own_kind(at: Any) -> None:
+    at(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+
+    async def main() -> None:
+        await aclient().get("a")
+
+    for ask in (lambda: client().get("a"), lambda: client().pipeline().get("a").execute(), lambda: asyncio.run(main())):
+        with ends_within(), pytest.raises(RedisError) as caught:
+            ask()
+        assert is_outage(caught.value)
+
+
+def test_a_server_that_is_no_cluster_is_named(at: Any, redis_url: str) -> None:
+    at(redis_url.replace("redis://", "redis+cluster://").rpartition("/")[0])
+    with pytest.raises(ConfigurationError, match="write redis:// in LOCATION"):
+        client().get("a")
+
+
+def test_making_and_closing_a_client_open_nothing(at: Any) -> None:
+    at(f"redis+cluster://127.0.0.1:{free_port()}")
+    made = client()
+    assert made is client()
+    made.close()
+    assert not hasattr(made, "__wrapped__")
+
+
+def test_each_loop_closes_the_clusters_connections(at: Any, cluster: Cluster) -> None:
+    at(cluster.url)
+
+    async def main() -> Any:
+        return await asyncio.gather(*(aclient().get(key) for key in KEYS))
+
+    for _ in range(5):
+        asyncio.run(main())
+    for node in cluster.nodes:
+        with node.client() as look:
+            assert look.info("clients")["connected_clients"] == 1
