@@ -76,7 +76,7 @@ AILMENTS = (
         "no password",
         "The server asks for a password and got none.",
         "Put it into LOCATION (redis://:password@host:6379/0) or into OPTIONS['PASSWORD'].",
-        words="authentication required|authentication is required",
+        words="authentication required|hello must be called with the client already authenticated",
     ),
     _ailment(
         "wrong password",

@@ -62,10 +62,10 @@ _registry: dict[str, Warmer] = {}
 
 
 def warmer(name: object, *, per_tenant: bool = True) -> Callable[[F], F]:
-    """Register the decorated function, sync or async, as the warmer ``name``; it stays as it is.
+    """Register the decorated function, sync or async, as the warmer ``name``.
 
     It takes the tenant and runs inside ``use_tenant(tenant)``; with ``per_tenant=False`` it takes nothing and runs
-    once, without a tenant. Raises ``ConfigurationError`` for a name that another function has, ``TypeError`` without a name.
+    once, without a tenant. Raises ``ConfigurationError`` for a name that another function has, ``TypeError`` for none.
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"@warmer got {name!r}; give it a name, such as @warmer('menus').")
@@ -97,8 +97,8 @@ def find(names: Iterable[str] = ()) -> list[Warmer]:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            names_known = ", ".join(sorted(known)) or f"none: write @warmer('…') in a module {MODULE!r} of an app"
-            raise UnknownWarmer(f"There is no warmer {name!r}.{hint} The warmers are {names_known}.")
+            others = f"The warmers are {', '.join(sorted(known))}." if known else "None is declared: see @warmer."
+            raise UnknownWarmer(f"There is no warmer {name!r}.{hint} {others}")
     return [known[name] for name in wanted]
 
 

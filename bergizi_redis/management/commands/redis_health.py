@@ -35,7 +35,8 @@ class Command(BaseCommand):
 
     help = (
         "Asks every Redis server of CACHES, through each kind of connection: reachable, latency, version, role, "
-        "memory, eviction policy, persistence, writes. Exits 0 if all are well, 1 if one is ill, 2 if they could not be asked."
+        "memory, eviction policy, persistence, writes. Exits 0 if all are well, 1 if one is "
+        "ill, 2 if none could be asked."
     )
     requires_system_checks = ()  # what they would say of CACHES, this command says itself, with its own exit code
 
@@ -141,5 +142,5 @@ def described(server: ServerReport) -> list[str]:
 def memory(server: ServerReport) -> str:
     limit = server["memoryMax"]
     used = filesizeformat(server["memoryUsed"])
-    # Django writes no-break spaces, which would count as blanks nowhere.
+    # Django writes no-break spaces; plain ones are for those who cut the table into fields.
     return f"{used} of {filesizeformat(limit) if limit else 'unlimited'}".replace("\xa0", " ")

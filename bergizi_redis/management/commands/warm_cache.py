@@ -1,13 +1,14 @@
 """Fill the caches before the first visitor does."""
 
 import json
+import os
 import signal
 import threading
 import time
 import traceback
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from bergizi_redis.management.console import Progress
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 MOST_THREADS = 64
+STDERR = 2
+STOPPING = b"\nStopping after the warmers under way; Ctrl-C again leaves them behind.\n"
 
 
 def thread_count(text: str) -> int:
@@ -162,6 +165,8 @@ def stopped_by_ctrl_c() -> Iterator[threading.Event]:
     def stop(*_: object) -> None:
         stopping.set()
         signal.signal(signal.SIGINT, before)
+        with suppress(OSError):
+            os.write(STDERR, STOPPING)  # not through the stream, which this may have interrupted in the middle
 
     before = signal.signal(signal.SIGINT, stop)
     try:
