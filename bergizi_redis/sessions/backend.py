@@ -10,12 +10,12 @@ from typing import Any
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
-from bergizi_redis import signals
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import steps
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.encoding import Codec
+from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.record import Record
 from bergizi_redis.tenancy import find_tenant
@@ -89,7 +89,7 @@ class SessionStore(SessionBase):
         data = self._get_session(no_load=must_create)  # type: ignore[attr-defined]
         if self._record is None and not must_create:  # cleared before it was ever loaded
             self._record = self._ask(steps.load(sid))
-        self._tell(self._saved(*self._ask(steps.save(self._save_of(sid, data, must_create)))))
+        tell(type(self), self._saved(*self._ask(steps.save(self._save_of(sid, data, must_create)))))
         return None
 
     async def asave(self, must_create: bool = False) -> None:
@@ -99,7 +99,7 @@ class SessionStore(SessionBase):
         data = await self._aget_session(no_load=must_create)  # type: ignore[attr-defined]
         if self._record is None and not must_create:
             self._record = await self._aask(steps.load(sid))
-        await self._atell(self._saved(*await self._aask(steps.save(self._save_of(sid, data, must_create)))))
+        await atell(type(self), self._saved(*await self._aask(steps.save(self._save_of(sid, data, must_create)))))
         return None
 
     def _save_of(self, sid: str, data: dict[str, Any], must_create: bool) -> steps.Save:
@@ -120,28 +120,36 @@ class SessionStore(SessionBase):
             create=must_create,
         )
 
-    def _saved(self, record: Record, events: list[steps.Event]) -> list[steps.Event]:
+    def _saved(self, record: Record, events: list[Event]) -> list[Event]:
         self._record, self._login = record, None
         return events
 
     def create(self) -> None:
+        old = self.session_key
         for _ in range(CREATE_TRIES):
             self._session_key = new_key()
             try:
                 self.save(must_create=True)
             except CreateError:
                 continue
+            except BaseException:
+                self._session_key = old  # not made, for all we know; the next save shall make one
+                raise
             self.modified = True
             return
         raise RuntimeError(f"No free session key in {CREATE_TRIES} tries: is the random source broken?")
 
     async def acreate(self) -> None:
+        old = self.session_key
         for _ in range(CREATE_TRIES):
             self._session_key = new_key()
             try:
                 await self.asave(must_create=True)
             except CreateError:
                 continue
+            except BaseException:
+                self._session_key = old  # not made, for all we know; the next save shall make one
+                raise
             self.modified = True
             return
         raise RuntimeError(f"No free session key in {CREATE_TRIES} tries: is the random source broken?")
@@ -150,11 +158,11 @@ class SessionStore(SessionBase):
 
     def delete(self, session_key: str | None = None) -> None:
         if key := session_key or self.session_key:
-            self._tell(self._ask(steps.end(sid_of(key), "logout"))[1])
+            tell(type(self), self._ask(steps.end(sid_of(key), "logout"))[1])
 
     async def adelete(self, session_key: str | None = None) -> None:
         if key := session_key or self.session_key:
-            await self._atell((await self._aask(steps.end(sid_of(key), "logout")))[1])
+            await atell(type(self), (await self._aask(steps.end(sid_of(key), "logout")))[1])
 
     def flush(self) -> None:
         super().flush()
@@ -172,7 +180,7 @@ class SessionStore(SessionBase):
         self._session_cache = data
         if old is not None:
             there, events = self._ask(steps.end(sid_of(old), "cycled"))
-            self._tell(events)
+            tell(type(self), events)
             if logged_in and not there:
                 self.flush()
                 raise SessionInterrupted(ENDED_MEANWHILE)
@@ -185,7 +193,7 @@ class SessionStore(SessionBase):
         self._session_cache = data
         if old is not None:
             there, events = await self._aask(steps.end(sid_of(old), "cycled"))
-            await self._atell(events)
+            await atell(type(self), events)
             if logged_in and not there:
                 await self.aflush()
                 raise SessionInterrupted(ENDED_MEANWHILE)
@@ -228,22 +236,3 @@ class SessionStore(SessionBase):
             raise
         self.unavailable = None
         return reply
-
-    def _tell(self, events: list[steps.Event]) -> None:
-        tell(type(self), events)
-
-    async def _atell(self, events: list[steps.Event]) -> None:
-        await atell(type(self), events)
-
-
-def tell(sender: Any, events: list[steps.Event]) -> None:
-    """Send ``session_started`` and ``session_ended``; a receiver that fails is logged by Django and harms nobody."""
-    for event in events:
-        signal = signals.session_started if event.started else signals.session_ended
-        signal.send_robust(sender, **event.told())
-
-
-async def atell(sender: Any, events: list[steps.Event]) -> None:
-    for event in events:
-        signal = signals.session_started if event.started else signals.session_ended
-        await signal.asend_robust(sender, **event.told())

@@ -9,6 +9,7 @@ Other session engines work as under Django's own middleware.
 import time
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -63,7 +64,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             return response if response.status_code == 503 else unavailable(request, error)
         if not must_save(request, response):
             return without_save(request, response)
-        note_client(request)
+        if logs_in(request):
+            note_client(request)
         try:
             age = cookie_age(request)
             request.session.save()
@@ -79,7 +81,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
             return response if response.status_code == 503 else unavailable(request, error)
         if not must_save(request, response):
             return without_save(request, response)
-        note_client(request)
+        if logs_in(request):
+            # The user's tenant may be a row of the database: a thread, once a log-in.
+            await sync_to_async(note_client)(request)
         try:
             await request.session._aget_session()  # type: ignore[attr-defined]
             age = cookie_age(request)
@@ -104,11 +108,13 @@ def must_save(request: HttpRequest, response: Any) -> bool:
     return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
+def logs_in(request: HttpRequest) -> bool:
+    """Whether this save writes a log-in that no receiver of ``user_logged_in`` has noted."""
+    return isinstance(request.session, SessionStore) and request.session.logs_in()
+
+
 def note_client(request: HttpRequest) -> None:
-    """Note the log-in that this save writes, where no receiver of ``user_logged_in`` did."""
-    session = request.session
-    if isinstance(session, SessionStore) and session.logs_in():
-        note_login(None, request, getattr(request, "user", None))
+    note_login(None, request, getattr(request, "user", None))
 
 
 def without_save(request: HttpRequest, response: Any) -> Any:
@@ -118,15 +124,16 @@ def without_save(request: HttpRequest, response: Any) -> Any:
         return response
     # A session loaded ahead and never used says nothing about this response; nor may it take away the cookie
     # that a parallel log-in has just set.
-    used = session.accessed or session.modified
-    if settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty() and used:
+    untouched = isinstance(session, SessionStore) and not session.accessed and not session.modified
+    gone = settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty() and not untouched
+    if gone:
         response.delete_cookie(
             settings.SESSION_COOKIE_NAME,
             path=settings.SESSION_COOKIE_PATH,
             domain=settings.SESSION_COOKIE_DOMAIN,
             samesite=settings.SESSION_COOKIE_SAMESITE,
         )
-    if used:
+    if gone or session.accessed:
         patch_vary_headers(response, ("Cookie",))
     return response
 

@@ -20,6 +20,7 @@ USER, TENANT, IP, CLIENT = b"@uid", b"@ten", b"@ip", b"@ua"
 ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS = b"@role", b"@kind", b"@mail", b"@name", b"@perm"
 
 LAYOUT = b"1"
+AUTH_USER = b"_auth_user_id"  # a session key: django.contrib.auth.SESSION_KEY
 # What belongs to one log-in; it goes when the session changes hands or the user logs out.
 LOGIN_FIELDS = (
     LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
@@ -84,9 +85,13 @@ class Record:
         return seconds if deadline is None else min(seconds, (deadline - self.server_now) / 1000)
 
     def carried(self) -> "Record":
-        """What goes along to a new key: the log-in with its deadlines, not the data."""
-        meta = {name: raw for name, raw in self.raw.items() if is_meta(name) and name not in OWN_MOMENTS}
-        return Record(meta, self.now, self.life, self.read_at)
+        """What goes along to a new key: the log-in with its deadlines, and whether it was Django's; not the data."""
+        kept = {
+            name: raw
+            for name, raw in self.raw.items()
+            if (is_meta(name) and name not in OWN_MOMENTS) or name == AUTH_USER
+        }
+        return Record(kept, self.now, self.life, self.read_at)
 
 
 def record_of(reply: Any) -> Record | None:

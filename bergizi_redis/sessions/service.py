@@ -22,7 +22,8 @@ from bergizi_redis.exchange import Exchange
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions import index, steps
 from bergizi_redis.sessions.asking import aask, ask
-from bergizi_redis.sessions.backend import SessionStore, atell, tell
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import is_sid, new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
@@ -152,18 +153,18 @@ async def arevoke_tenant(tenant: str) -> int:
     return await _atold(await aask(ending, budget=config.COMMAND_TIMEOUT))
 
 
-def _revocation(user_id: object, keep: str | None, tenant: str | None) -> Exchange[list[steps.Event]]:
+def _revocation(user_id: object, keep: str | None, tenant: str | None) -> Exchange[list[Event]]:
     kept = {keep, sid_of(keep)} if keep else set()
     scope = validated_tenant(tenant) if tenant is not None else ""
     return steps.end_listed(keys.user_sessions(user_id), user_id=str(user_id), tenant=scope, keep=kept)
 
 
-def _told(events: list[steps.Event]) -> int:
+def _told(events: list[Event]) -> int:
     tell(SessionStore, events)
     return len(events)
 
 
-async def _atold(events: list[steps.Event]) -> int:
+async def _atold(events: list[Event]) -> int:
     await atell(SessionStore, events)
     return len(events)
 

@@ -22,8 +22,10 @@ from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
 from bergizi_redis.sessions.encoding import is_meta
+from bergizi_redis.sessions.events import Event
 from bergizi_redis.sessions.record import (
     ABSOLUTE,
+    AUTH_USER,
     CLIENT,
     IDLE,
     INDEXED,
@@ -43,7 +45,6 @@ from bergizi_redis.sessions.record import (
 
 logger = logging.getLogger("bergizi_redis.sessions")
 
-AUTH_USER = b"_auth_user_id"  # the field of django.contrib.auth.SESSION_KEY
 CUSTOM_EXPIRY = b"_session_expiry"  # the field of set_expiry()
 
 
@@ -54,21 +55,6 @@ class Login:
     tenant: str | None = None
     ip: str | None = None
     client: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A session that started or ended for a user: what the signals tell."""
-
-    started: bool
-    sid: str
-    user_id: str
-    tenant: str | None
-    reason: str
-
-    def told(self) -> dict[str, Any]:
-        """What the signal carries."""
-        return {"sid": self.sid, "user_id": self.user_id, "tenant": self.tenant, "reason": self.reason}
 
 
 def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:

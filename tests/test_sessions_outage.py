@@ -1,0 +1,275 @@
+"""Redis down is not "no session": 503 within the budget, the cookie kept, nothing saved, and back without a restart."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.identity import new_key
+from bergizi_redis.sessions.middleware import SessionMiddleware
+from tests.servers import PrivateServer, free_port
+
+# Seconds. One wait is REQUEST_BUDGET (0.8); two would be 1.6.
+ONE_WAIT = 1.5
+
+Middleware = Callable[[HttpRequest], Any]
+
+
+def visit(view: Callable[[HttpRequest], HttpResponse], key: str | None, *, asynchronous: bool, **headers: str) -> Any:
+    """One request through the middleware."""
+    request = RequestFactory().get("/", headers=headers)
+    if key is not None:
+        request.COOKIES["sessionid"] = key
+
+    def guarded(request: HttpRequest) -> HttpResponse:
+        try:
+            return view(request)
+        except Exception as error:  # as Django's handler asks the middleware
+            response = SessionMiddleware(view).process_exception(request, error)
+            if response is None:
+                raise
+            return response  # type: ignore[return-value]
+
+    async def aguarded(request: HttpRequest) -> HttpResponse:
+        return guarded(request)
+
+    async def avisit() -> Any:
+        return await SessionMiddleware(aguarded)(request)
+
+    return asyncio.run(avisit()) if asynchronous else SessionMiddleware(guarded)(request)
+
+
+def kept(response: HttpResponse) -> bool:
+    """503, says when to come again, and leaves the cookie alone."""
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert response["Cache-Control"] == "no-store"
+    return not response.cookies
+
+
+def saved(**data: Any) -> str:
+    session = SessionStore()
+    session.update(data)
+    session.save()
+    return session.session_key or ""
+
+
+def unused(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("page")
+
+
+def used(request: HttpRequest) -> HttpResponse:
+    request.session["n"] = request.session.get("n", 0) + 1
+    return HttpResponse(str(request.session["n"]))
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def asynchronous(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def test_a_hung_server_is_503_within_the_budget_and_recovers(server: PrivateServer, asynchronous: bool) -> None:
+    key = saved(n=1)
+    server.pause()
+    begun = time.monotonic()
+    response = visit(used, key, asynchronous=asynchronous)
+    assert time.monotonic() - begun < ONE_WAIT
+    assert kept(response)
+    server.resume()
+    assert visit(used, key, asynchronous=asynchronous).content == b"2"
+    assert visit(used, key, asynchronous=asynchronous).content == b"3"
+
+
+def test_a_killed_server_is_503_at_once_and_recovers(server: PrivateServer, asynchronous: bool) -> None:
+    key = saved(n=1)
+    server.kill()
+    begun = time.monotonic()
+    assert kept(visit(unused, key, asynchronous=asynchronous))
+    assert time.monotonic() - begun < ONE_WAIT
+    server.start()
+    assert visit(used, key, asynchronous=asynchronous).content == b"1"  # a new session, for the data are lost
+
+
+def test_a_visitor_without_a_cookie_gets_the_page(server: PrivateServer, asynchronous: bool) -> None:
+    server.kill()
+    assert visit(unused, None, asynchronous=asynchronous).content == b"page"
+
+
+def test_a_save_that_fails_is_no_success_and_is_not_waited_for_twice(server: PrivateServer, asynchronous: bool) -> None:
+    key = saved(n=1)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        server.pause()
+        return used(request)
+
+    begun = time.monotonic()
+    response = visit(view, key, asynchronous=asynchronous)
+    assert time.monotonic() - begun < ONE_WAIT
+    assert kept(response)
+    server.resume()
+
+
+def test_a_first_save_that_fails_sets_no_cookie(server: PrivateServer, asynchronous: bool) -> None:
+    server.kill()
+    assert kept(visit(used, None, asynchronous=asynchronous))
+
+
+def test_a_view_that_runs_into_the_outage_is_not_waited_for_twice(server: PrivateServer, asynchronous: bool) -> None:
+    key = saved(n=1)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        server.pause()
+        request.session["n"] = 2
+        request.session.cycle_key()
+        raise AssertionError("not reached")
+
+    begun = time.monotonic()
+    assert kept(visit(view, key, asynchronous=asynchronous))
+    assert time.monotonic() - begun < ONE_WAIT
+    server.resume()
+
+
+def test_a_view_that_swallows_the_outage_does_not_answer_as_if_it_had_saved(
+    server: PrivateServer, asynchronous: bool
+) -> None:
+    """Red when the middleware does not ask the session whether it met an outage."""
+    key = saved(n=1)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        server.kill()
+        with pytest.raises(RedisUnavailable):
+            request.session.flush()
+        return HttpResponse("logged out")
+
+    assert kept(visit(view, key, asynchronous=asynchronous))
+
+
+def test_an_outage_that_is_over_is_forgotten(server: PrivateServer) -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        server.kill()
+        with pytest.raises(RedisUnavailable):
+            request.session.save()
+        server.start()
+        request.session["n"] = 7
+        request.session.save()
+        return HttpResponse("saved")
+
+    response = visit(view, None, asynchronous=False)
+    assert response.content == b"saved"
+    assert SessionStore(response.cookies["sessionid"].value)["n"] == 7
+
+
+def test_other_errors_of_a_view_are_its_own(asynchronous: bool) -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        visit(view, None, asynchronous=asynchronous)
+
+
+def test_a_full_server_saves_nothing_and_says_so(server: PrivateServer, asynchronous: bool) -> None:
+    key = saved(n=1)
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        client.config_set("maxmemory-policy", "noeviction")
+        assert kept(visit(used, key, asynchronous=asynchronous))
+        client.config_set("maxmemory", 0)
+    assert visit(used, key, asynchronous=asynchronous).content == b"2"
+
+
+def test_a_server_that_has_become_a_replica_saves_nothing_and_says_so(
+    server: PrivateServer, asynchronous: bool
+) -> None:
+    key = saved(n=1)
+    with server.client() as client:
+        client.config_set("replica-serve-stale-data", "yes")
+        client.replicaof("127.0.0.1", str(free_port()))
+        assert kept(visit(used, key, asynchronous=asynchronous))
+        client.replicaof("NO", "ONE")
+    assert visit(used, key, asynchronous=asynchronous).content == b"2"
+
+
+def test_the_error_names_the_alias_and_keeps_its_cause(server: PrivateServer) -> None:
+    server.kill()
+    with pytest.raises(RedisUnavailable, match=r"CACHES\['default'\], cannot serve: ConnectionError") as caught:
+        SessionStore(new_key()).load()
+    assert isinstance(caught.value.__cause__, redis.ConnectionError)
+    with pytest.raises(RedisUnavailable):
+        sessions.validate_session(new_key())
+    with pytest.raises(RedisUnavailable):
+        asyncio.run(sessions.avalidate_session(new_key()))
+
+
+def test_a_wrong_command_is_not_taken_for_an_outage(server: PrivateServer) -> None:
+    with server.client() as client:
+        client.acl_setuser("default", enabled=True, nopass=True, commands=["-evalsha"], keys=["*"])
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        SessionStore(new_key()).load()
+
+
+def test_neither_the_key_nor_the_password_gets_into_error_or_log(
+    server: PrivateServer, caplog: pytest.LogCaptureFixture, asynchronous: bool
+) -> None:
+    key = saved(n=1)
+    server.kill()
+    response = visit(used, key, asynchronous=asynchronous)
+    assert key not in caplog.text + response.content.decode()
+    assert "Answered 503" in caplog.text
+
+
+# The page
+
+
+@pytest.fixture
+def page(server: PrivateServer) -> Callable[..., HttpResponse]:
+    server.kill()
+
+    def get(**headers: str) -> HttpResponse:
+        return visit(unused, "k" * 32, asynchronous=False, **headers)  # type: ignore[no-any-return]
+
+    return get
+
+
+def test_the_page_runs_under_a_policy_that_admits_its_own_style_only(page: Callable[..., HttpResponse]) -> None:
+    response = page(accept="text/html")
+    html = response.content.decode()
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in response["Content-Security-Policy"]
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert "<script" not in html
+    assert "style=" not in html
+    assert 'lang="en' in html
+    assert "viewport" in html
+
+
+def test_the_page_is_in_the_browsers_language(page: Callable[..., HttpResponse]) -> None:
+    response = page(**{"accept-language": "id,en;q=0.5"})
+    assert 'lang="id"' in response.content.decode()
+    assert "Accept-Language" in response["Vary"]
+
+
+def test_a_client_that_wants_no_html_gets_json(page: Callable[..., HttpResponse]) -> None:
+    response = page(accept="application/json")
+    assert response["Content-Type"] == "application/json"
+    assert json.loads(response.content)["retry_after"] == int(response["Retry-After"])
+
+
+def test_without_templates_the_page_is_plain_text(page: Callable[..., HttpResponse], settings: Any) -> None:
+    settings.TEMPLATES = []
+    response = page()
+    assert response.status_code == 503
+    assert response["Content-Type"] == "text/plain"
