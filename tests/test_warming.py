@@ -127,6 +127,7 @@ def test_tenants_are_not_asked_for_where_nobody_needs_them(settings: Any) -> Non
         ("no.such.callable", ConfigurationError, "cannot be imported"),
         (f"{__name__}.NOT_CALLABLE", ConfigurationError, "cannot be called"),
         (f"{__name__}.odd_tenants", TenantError, "is not a tenant id"),
+        (f"{__name__}.no_tenants", ConfigurationError, "no_tenants, which .* failed: OSError: no table"),
     ],
 )
 def test_tenants_that_cannot_be_had_are_an_error(
@@ -135,6 +136,10 @@ def test_tenants_that_cannot_be_had_are_an_error(
     settings.BERGIZI_REDIS = {"TENANTS": path}
     with pytest.raises(error, match=message):
         plan(["suite.menus"])
+
+
+def no_tenants() -> list[str]:
+    raise OSError("no table")
 
 
 def odd_tenants() -> list[str]:

@@ -18,7 +18,7 @@ from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
 from bergizi_redis.conf import SETTINGS_NAME, config, import_setting
-from bergizi_redis.exceptions import ConfigurationError, UnknownWarmer
+from bergizi_redis.exceptions import ConfigurationError, TenantError, UnknownWarmer
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.tenancy import use_tenant
 
@@ -113,7 +113,14 @@ def every_tenant() -> list[str]:
     tenants = import_setting("TENANTS", path)
     if not callable(tenants):
         raise ConfigurationError(f"{SETTINGS_NAME}['TENANTS'] is {path!r}, which cannot be called.")
-    return [validated_tenant(tenant) for tenant in dict.fromkeys(tenants())]
+    try:
+        return [validated_tenant(tenant) for tenant in dict.fromkeys(tenants())]
+    except TenantError:
+        raise
+    except Exception as error:  # it is the project's, and may ask a database that is not there yet
+        raise ConfigurationError(
+            f"{path}, which {SETTINGS_NAME}['TENANTS'] names, failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def plan(names: Iterable[str] = (), tenants: Sequence[str] | None = None) -> list[Task]:
