@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test bench lint help
 
 demo: $(VENV)/.installed-embedded ## Serve the example kitchens at http://127.0.0.1:8000, with sign-ins to try
-	@$(RUN) example_project/manage.py demo $(ARGS)
+	@PYTHONUNBUFFERED=1 $(RUN) example_project/manage.py demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed to pytest
 	@PYTHONDEVMODE=1 $(RUN) -m pytest tests $(ARGS)
