@@ -4,6 +4,7 @@
 ``config.NAME`` is the value in force. Wrong types raise ``ConfigurationError``; ``checks.py`` reports them before that.
 """
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
@@ -61,7 +62,14 @@ class Setting(Generic[T]):
 
 
 def _positive(value: Any) -> bool:
-    return bool(value > 0)
+    return bool(0 < value < float("inf"))
+
+
+def _networks(value: Any) -> bool:
+    try:
+        return all(isinstance(cidr, str) and ipaddress.ip_network(cidr, strict=False) for cidr in value)
+    except ValueError:
+        return False
 
 
 _SECONDS = (int, float)
@@ -73,9 +81,12 @@ class Config:
     CACHE_ALIAS = Setting("default", "Alias of CACHES that domains, `@cached` and queries use.")
     SECURITY_ALIAS = Setting("default", "Alias of CACHES that lockout, limits and audit use.")
     REALTIME_ALIAS = Setting("default", "Alias of CACHES that live channels use.")
-    KEY_PREFIX = Setting("", "Stands before every key, so that several sites can share one server.")
+    KEY_PREFIX = Setting(
+        "", "Stands before every key, so that sites can share a server: 64 characters at most, no braces.",
+        valid=lambda value: len(value) <= 64 and not {"{", "}"} & {*value},
+    )  # fmt: skip
     REQUEST_BUDGET = Setting(
-        0.8, "Seconds a command of a request may take in all, retries included; above 1 s a dead server stops the site.",
+        0.8, "Seconds a command of a request may take in all, retries included; above 1 s a dead server stops a site.",
         types=_SECONDS, valid=_positive,
     )  # fmt: skip
     CONNECT_TIMEOUT = Setting(
@@ -96,8 +107,9 @@ class Config:
     TENANT_HEADER = Setting("X-Tenant", "Header that `tenant_from_header` reads, from trusted proxies only.")
     TENANT_DOMAIN = Setting("", "Parent domain for `tenant_from_host`: kitchen-1.example.org with `example.org`.")
     TRUSTED_PROXIES = Setting(
-        (), "CIDRs of the proxies whose forwarded headers are believed; none by default.", types=(tuple, list)
-    )
+        (), "CIDRs of the proxies whose forwarded headers are believed, such as '10.0.0.0/8'; none by default.",
+        types=(tuple, list), valid=_networks,
+    )  # fmt: skip
     TENANTS = Setting(
         "", "Dotted path of a callable that yields every tenant id; `warm_cache` without --tenant asks it."
     )
@@ -121,9 +133,7 @@ class Config:
     LOCKOUT_SECONDS = Setting(
         1800, "Seconds a lock lasts; trying again never extends it.", types=_SECONDS, valid=_positive
     )
-    LOCKOUT_WINDOW = Setting(
-        24 * 3600, "Seconds that failed attempts are remembered.", types=_SECONDS, valid=_positive
-    )
+    LOCKOUT_WINDOW = Setting(24 * 3600, "Seconds that failed attempts are remembered.", types=_SECONDS, valid=_positive)
     LOCKOUT_ON_OUTAGE = Setting(
         "degrade", "`degrade` to a small per-process limiter, fail `closed` (503), or `open`, when Redis is down.",
         valid=lambda value: value in ("degrade", "closed", "open"),
@@ -138,7 +148,7 @@ def given_settings() -> Mapping[str, Any]:
     """The project's ``BERGIZI_REDIS`` as it stands."""
     given = getattr(django_settings, SETTINGS_NAME, {})
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{SETTINGS_NAME} is {given!r}; expected a dict, such as {{'CACHE_ALIAS': 'default'}}.")
+        raise ConfigurationError(f"{SETTINGS_NAME} is {given!r}; expected a dict, such as {{'CACHE_ALIAS': 'cache'}}.")
     return given
 
 
@@ -166,13 +176,17 @@ def redis_url_from_env(default: str | None = None) -> str | None:
     host = os.environ.get("REDIS_HOST")
     if not host:
         return default
-    numbers = {}
-    for name, fallback in (("REDIS_PORT", "6379"), ("REDIS_DB", "0")):
-        value = os.environ.get(name) or fallback
-        if not value.isdecimal():
-            raise ConfigurationError(f"{name} is {value!r}; expected a number, such as {fallback}.")
-        numbers[name] = value
+    port = _number_from_env("REDIS_PORT", 6379, range(1, 65536))
+    database = _number_from_env("REDIS_DB", 0, range(10_000))
     password = os.environ.get("REDIS_PASSWORD", "")
     credentials = f":{quote(password, safe='')}@" if password else ""
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"redis://{credentials}{host}:{numbers['REDIS_PORT']}/{numbers['REDIS_DB']}"
+    return f"redis://{credentials}{host}:{port}/{database}"
+
+
+def _number_from_env(name: str, default: int, valid: range) -> int:
+    text = os.environ.get(name) or str(default)
+    if text.isascii() and text.isdecimal() and int(text) in valid:
+        return int(text)
+    hint = " Kubernetes sets it so for a service named redis: set REDIS_URL instead." if "://" in text else ""
+    raise ConfigurationError(f"{name} is {text!r}; expected a number up to {valid[-1]}, such as {default}.{hint}")

@@ -10,10 +10,17 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
 | ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes | 30 d, at least the longest entry |
 | ``cache:{@}:e:<tag>`` | the same: the tag at every tenant | 30 d |
-| ``cache:{@}:epoch`` · ``cache:{<tenant>}:tenant`` | the same: everything · all of one tenant | 30 d |
+| ``cache:{@}:epoch`` | the same: everything | 30 d |
+| ``cache:{<tenant>}:tenant`` | the same: all of one tenant | 30 d |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
+| ``security:ratelimit:{<tag>}`` | string: count of the window | the window |
+| ``security:audit:{<user id>}`` | stream: what was done, hash-chained | 30 d |
 | ``security:accounts:{<tenant>}`` | zset: masked identifier and tag by unlock time, ms | 24 h |
+| ``stream:{<tenant>}:<channel>`` | stream: live events | trimmed |
+| ``geo:{<tenant>}`` | geo set: the vehicles' last positions | as long as the vehicles |
+| ``track:{<tenant>}:<vehicle>`` | stream: positions of one vehicle | trimmed |
+| ``t:{<tenant>}:<part>`` | a project's own, named with ``tenant_key`` | the project's |
 | ``health:probe`` | string: the write that ``redis_health`` tries | 10 s |
 
 ``@`` stands for the tenant where an entry or a tag belongs to no tenant: no tenant id can hold that character.
@@ -29,6 +36,8 @@ SCHEMA_VERSION = 1
 SHARED = "@"
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LONGEST_PART = 120
+DIGESTED = re.compile(r".{40}~[0-9a-f]{32}", re.DOTALL)
+OWN_DOMAINS = {"v": "%76", "e": "%65"}  # the tags' names; a domain called so is written otherwise
 
 
 def validated_tenant(tenant: object) -> str:
@@ -36,17 +45,27 @@ def validated_tenant(tenant: object) -> str:
     if isinstance(tenant, str) and TENANT_PATTERN.fullmatch(tenant):
         return tenant
     raise TenantError(
-        f"{str(tenant)[:80]!r} is not a tenant id: use 1 to 64 letters, digits, '_', '.' or '-', such as 'sppg-jakarta-001'."
+        f"{str(tenant)[:80]!r} is not a tenant id: use a str of 1 to 64 letters, digits, '_', '.' or '-', such as "
+        "'sppg-jakarta-001'."
     )
 
 
 def _part(text: object) -> str:
-    """Free text as one part of a key: as it is when short, else its beginning and a digest."""
+    """Free text as the last part of a key: as it is when short, else its beginning and a digest.
+
+    What looks like such a digest itself, or is no valid Unicode, gets one too: no text may claim another's key.
+    """
     part = str(text)
-    if len(part) <= LONGEST_PART:
+    encoded = part.encode("utf-8", "backslashreplace")
+    if len(part) <= LONGEST_PART and DIGESTED.fullmatch(part) is None and encoded.decode() == part:
         return part
     digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{part[:40]}~{digest}"
+    return f"{encoded.decode()[:40]}~{digest}"
+
+
+def _inner(text: object) -> str:
+    """The same for a part that others follow, its colons encoded: ("a:b", "c") is not ("a", "b:c")."""
+    return _part(str(text).replace("%", "%25").replace(":", "%3A"))
 
 
 def prefixed(key: str) -> str:
@@ -55,7 +74,7 @@ def prefixed(key: str) -> str:
 
 def tenant_key(tenant: str, *parts: object) -> str:
     """A name for a project's own key of one tenant: ``tenant_key("sppg-1", "orders", 7)`` → ``t:{sppg-1}:orders:7``."""
-    return prefixed(":".join([f"t:{{{validated_tenant(tenant)}}}", *(_part(part) for part in parts)]))
+    return prefixed(":".join([f"t:{{{validated_tenant(tenant)}}}", *(_inner(part) for part in parts)]))
 
 
 def session(sid: str) -> str:
@@ -72,7 +91,7 @@ def tenant_sessions(tenant: str) -> str:
 
 def cache_entry(tenant: str | None, domain: str, ident: object) -> str:
     scope = SHARED if tenant is None else validated_tenant(tenant)
-    return prefixed(f"cache:{{{scope}}}:{domain}:{_part(ident)}")
+    return prefixed(f"cache:{{{scope}}}:{OWN_DOMAINS.get(domain) or _inner(domain)}:{_part(ident)}")
 
 
 def tag_version(tenant: str | None, tag: str, namespace: str = "") -> str:
@@ -119,7 +138,7 @@ def audit(user_id: object) -> str:
 
 
 def stream(tenant: str, channel: str) -> str:
-    return prefixed(f"stream:{{{validated_tenant(tenant)}}}:{channel}")
+    return prefixed(f"stream:{{{validated_tenant(tenant)}}}:{_part(channel)}")
 
 
 def positions(tenant: str) -> str:

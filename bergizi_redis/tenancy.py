@@ -2,20 +2,28 @@
 
 ``use_tenant("sppg-jakarta-001")`` sets it for a block or a function, ``TenantMiddleware`` for a request, and
 ``current_tenant()`` answers. It lives in a ``ContextVar``: tasks of asyncio inherit it, a new thread does not, and
-then ``current_tenant()`` raises ``TenantRequired`` rather than guess. Costs no round trip; needs no Redis.
+then ``current_tenant()`` raises ``TenantRequired`` rather than guess. Nor does the body of a streaming response, which
+is read after the middleware: wrap it in ``use_tenant``. Costs no round trip; needs no Redis.
+
+A tenant id that cannot be one is the client's fault where a header or the host name gives it, and answered with 400;
+of a user it is a fault of the project's data, and a ``TenantError`` that names the attribute.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from inspect import isasyncgenfunction, isgeneratorfunction
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponseBase
 
 from bergizi_redis.conf import config, import_setting
-from bergizi_redis.exceptions import TenantRequired
+from bergizi_redis.exceptions import ConfigurationError, TenantError, TenantRequired
 from bergizi_redis.keys import validated_tenant
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "tenant_from_user", "use_tenant",
 ]  # fmt: skip
 
+F = TypeVar("F", bound=Callable[..., Any])
 Resolver = Callable[[HttpRequest], str | None]
 
 _tenant: ContextVar[str | None] = ContextVar("bergizi_redis_tenant", default=None)
@@ -45,38 +54,86 @@ def find_tenant() -> str | None:
     return _tenant.get()
 
 
-@contextmanager
-def use_tenant(tenant: str | None) -> Iterator[str | None]:
-    """Run the block, or the decorated function, for ``tenant``; None takes the tenant away. ``TenantError`` if invalid."""
-    token = _tenant.set(None if tenant is None else validated_tenant(tenant))
-    try:
-        yield tenant
-    finally:
-        _tenant.reset(token)
+class use_tenant:  # noqa: N801 – read as a verb: with use_tenant("sppg-1"):
+    """Run the block, or the decorated function, for ``tenant``; None takes it away. ``TenantError`` if invalid.
+
+    Decorates functions and ``async`` functions, but no generators: between two steps their caller would run for it.
+    """
+
+    def __init__(self, tenant: str | None) -> None:
+        self.tenant = None if tenant is None else validated_tenant(tenant)
+        self._before: list[str | None] = []
+
+    def __enter__(self) -> str | None:
+        self._before.append(_tenant.get())
+        _tenant.set(self.tenant)
+        return self.tenant
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _tenant.set(self._before.pop())
+
+    def __call__(self, function: F) -> F:
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"use_tenant cannot decorate {function.__qualname__}, a generator: what runs between its steps would "
+                "run for the tenant too. Write `with use_tenant('…'):` around the calls inside it."
+            )
+
+        @wraps(function)
+        def held(*args: Any, **kwargs: Any) -> Any:
+            with use_tenant(self.tenant):  # one of its own for each call: they may run at the same time
+                return function(*args, **kwargs)
+
+        @wraps(function)
+        async def aheld(*args: Any, **kwargs: Any) -> Any:
+            with use_tenant(self.tenant):
+                return await function(*args, **kwargs)
+
+        return aheld if iscoroutinefunction(function) else held  # type: ignore[return-value]
 
 
 def tenant_from_user(request: HttpRequest) -> str | None:
-    """``request.user.tenant`` (``TENANT_USER_ATTRIBUTE``), which may be a method; None when nobody is signed in."""
+    """``request.user.tenant`` (``TENANT_USER_ATTRIBUTE``), which may be a method; None when nobody is signed in.
+
+    A number or a UUID, such as a foreign key's ``sppg_id``, is taken as text.
+    """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
     value = getattr(user, config.TENANT_USER_ATTRIBUTE, None)
-    return value() if callable(value) else value
+    value = value() if callable(value) else value
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    try:
+        return validated_tenant(value) if value else None
+    except TenantError as error:
+        raise TenantError(f"The user's {config.TENANT_USER_ATTRIBUTE!r} (TENANT_USER_ATTRIBUTE): {error}") from error
 
 
 def tenant_from_header(request: HttpRequest) -> str | None:
-    """The header ``TENANT_HEADER``, believed only when the peer is one of ``TRUSTED_PROXIES``."""
+    """The header ``TENANT_HEADER``, believed only when the peer is one of ``TRUSTED_PROXIES``; 400 if it is no id."""
     if not is_trusted_proxy(request.META.get("REMOTE_ADDR", "")):
         return None
-    return request.headers.get(config.TENANT_HEADER) or None
+    return _of_client(request.headers.get(config.TENANT_HEADER))
 
 
 def tenant_from_host(request: HttpRequest) -> str | None:
     """``sppg-1`` of ``sppg-1.example.org`` with ``TENANT_DOMAIN = "example.org"``; Django has checked the host."""
-    parent = f".{config.TENANT_DOMAIN.lstrip('.').lower()}"
-    host = request.get_host().rsplit(":", 1)[0].lower()
-    label = host.removesuffix(parent)
-    return label if parent != "." and label != host and "." not in label else None
+    if not (domain := config.TENANT_DOMAIN.strip(".").lower()):
+        raise ConfigurationError("tenant_from_host needs BERGIZI_REDIS['TENANT_DOMAIN'], such as 'example.org'.")
+    host = request.get_host().rsplit(":", 1)[0].rstrip(".").lower()
+    label = host.removesuffix(f".{domain}")
+    return _of_client(label) if label != host and "." not in label else None
+
+
+def _of_client(text: str | None) -> str | None:
+    """What a client sent: an id, nothing, or a bad request."""
+    try:
+        return validated_tenant(text) if text else None
+    except TenantError as error:
+        raise BadRequest(str(error)) from error
 
 
 def is_trusted_proxy(address: str) -> bool:
@@ -87,13 +144,18 @@ def is_trusted_proxy(address: str) -> bool:
         return False
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
         peer = peer.ipv4_mapped
-    return any(peer in ipaddress.ip_network(network, strict=False) for network in config.TRUSTED_PROXIES)
+    networks: Any = config.TRUSTED_PROXIES
+    return any(peer in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def resolver_paths() -> list[str]:
+    paths = config.TENANT_RESOLVER
+    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def resolve_tenant(request: HttpRequest) -> str | None:
     """Ask the resolver, or each of a list of them until one answers."""
-    paths = config.TENANT_RESOLVER
-    for path in [paths] if isinstance(paths, str) else paths:
+    for path in resolver_paths():
         resolver: Resolver = import_setting("TENANT_RESOLVER", path)
         if tenant := resolver(request):
             return validated_tenant(tenant)
@@ -124,10 +186,13 @@ class TenantMiddleware:
             return self.get_response(request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        if hasattr(request, "auser"):  # loads the user natively, where the session store is asynchronous
-            request.user = await request.auser()
+        # Load the user natively, where the session store is asynchronous, but only for a resolver that asks for one.
+        auser: Any = getattr(request, "auser", None)
+        if auser and f"{__name__}.tenant_from_user" in resolver_paths():
+            request.user = await auser()
         # Resolvers may ask the database, so they run in a thread.
         tenant = await sync_to_async(resolve_tenant)(request)
         request.tenant = tenant  # type: ignore[attr-defined]
         with use_tenant(tenant):
-            return await self.get_response(request)  # type: ignore[misc]
+            response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
+            return response
