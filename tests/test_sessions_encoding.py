@@ -18,6 +18,7 @@ PLAIN = Codec(JSONSerializer)
 LISTPACK_VALUE = 64
 
 texts = st.text(st.characters(), max_size=40)
+utf8_texts = st.text(max_size=40)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -81,6 +82,11 @@ def test_strings_cost_no_byte_so_that_the_log_in_stays_a_listpack() -> None:
     assert len(PLAIN.encode_value(digest)) == LISTPACK_VALUE
 
 
+@pytest.mark.parametrize("value", ["\ud800", ":", "!", ":1", "!x", "", "\0", "{", "\U0001f35a"])
+def test_odd_strings_are_kept(value: str) -> None:
+    assert PLAIN.decode_value(PLAIN.encode_value(value)) == value
+
+
 def test_nan_survives_as_in_djangos_json() -> None:
     assert math.isnan(PLAIN.decode_value(PLAIN.encode_value(math.nan)))
 
@@ -116,7 +122,7 @@ def test_bytes_of_another_serializer_count_as_changed() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("orjson") is None, reason="the extra [orjson] is not installed")
-@given(st.dictionaries(texts, st.booleans() | st.integers(-(2**63), 2**63 - 1) | texts, max_size=6))
+@given(st.dictionaries(utf8_texts, st.booleans() | st.integers(-(2**63), 2**63 - 1) | utf8_texts, max_size=6))
 def test_the_orjson_serializer_gives_back_what_it_was_given(data: dict[str, Any]) -> None:
     codec = Codec(OrjsonSerializer)
     assert codec.decode(codec.encode(data, {}), "sid") == data

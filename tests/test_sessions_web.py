@@ -23,6 +23,7 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.client import client_ip, client_label
 from bergizi_redis.sessions.identity import sid_of
+from bergizi_redis.sessions.info import SessionInfo
 from bergizi_redis.sessions.login import note_login
 from bergizi_redis.sessions.middleware import SessionMiddleware
 from bergizi_redis.tenancy import use_tenant
@@ -133,7 +134,7 @@ def user(db: None) -> User:
     return User.objects.create_user("sari", password="rendang-dan-tempe")
 
 
-def info_of(client: Client | AsyncClient) -> sessions.SessionInfo | None:
+def info_of(client: Client | AsyncClient) -> SessionInfo | None:
     return sessions.validate_session(client.cookies["sessionid"].value)
 
 
@@ -317,6 +318,7 @@ def test_the_middleware_serves_other_engines_too(client: Client, settings: Any, 
     assert client.get("/count/").content == b"1"
     assert client.get("/count/").content == b"2"
     note_login(None, client.request().wsgi_request, None)
+    assert async_to_sync(AsyncClient().get)("/count/").content == b"1"
     client.cookies["sessionid"] = "unknown" * 4
     assert client.get("/").cookies["sessionid"]["max-age"] == 0
 
@@ -388,7 +390,7 @@ class no_threads:  # noqa: N801 – reads as a statement
         def refuse(*args: Any) -> Any:
             raise AssertionError(f"A thread was used: {args}")
 
-        self.loop.run_in_executor = refuse  # type: ignore[method-assign]
+        self.loop.run_in_executor = refuse  # type: ignore[method-assign, assignment]
 
     def __exit__(self, *error: object) -> None:
         self.loop.run_in_executor = self.run  # type: ignore[method-assign]

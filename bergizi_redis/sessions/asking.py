@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from bergizi_redis.aconnections import aclient
 from bergizi_redis.budget import awithin, within
 from bergizi_redis.conf import config
-from bergizi_redis.connections import client, is_outage
+from bergizi_redis.connections import client, explain, is_outage
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange, aspeak, speak
 from bergizi_redis.scripts.script import Script
@@ -35,11 +35,11 @@ def outage_told() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        if not is_outage(error) and not isinstance(error, OutOfMemoryError):
+        if not is_outage(error):
             raise
         raise RedisUnavailable(
-            f"The session store, CACHES[{settings.SESSION_CACHE_ALIAS!r}], cannot serve: {type(error).__name__}. "
-            "Nothing was saved; sessions and cookies are kept."
+            f"The session store, CACHES[{settings.SESSION_CACHE_ALIAS!r}], cannot serve; sessions and cookies are "
+            f"kept. {explain(error)}"
         ) from error
 
 

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.signing import JSONSerializer
-from django.utils.module_loading import import_string
 
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import BergiziRedisError
@@ -131,8 +130,3 @@ class Codec:
             return bool(self.decode_value(raw) == value)
         except Exception:
             return False
-
-
-def codec_of(path: str) -> Codec:
-    """The codec for a dotted path, as ``SESSION_SERIALIZER`` is one."""
-    return Codec(import_string(path))

@@ -14,7 +14,7 @@ def contract() -> Any:
     """``SessionTestsMixin``, compiled alone: the rest of its module needs models that only Django's runner has."""
     path = django_tests_path() / "sessions_tests" / "tests.py"
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    wanted = [
+    wanted: list[ast.stmt] = [
         node
         for node in tree.body
         if (isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0))
