@@ -39,9 +39,11 @@ def check_settings(app_configs: object = None, **kwargs: Any) -> Found:
     for name, value in given.items():
         if name not in known:
             found.append(_unknown(str(name), known))
+        elif name == "TRUSTED_PROXIES" and isinstance(value, list | tuple):
+            found += _wrong_networks(value)
         elif problem := known[name].problem(value):
             found.append(checklist.WRONG_VALUE.found(f"{SETTINGS_NAME}[{name!r}] {problem}"))
-    return [*found, *_wrong_paths(), *_wrong_networks()]
+    return [*found, *_wrong_paths()]
 
 
 def _unknown(name: str, known: Iterable[str]) -> CheckMessage:
@@ -65,8 +67,9 @@ def _wrong_paths() -> Iterator[CheckMessage]:
         yield checklist.NOT_IMPORTABLE.found(f"{SETTINGS_NAME}[{name!r}] is {path!r}, {reason}.")
 
 
-def _wrong_networks() -> Iterator[CheckMessage]:
-    for network in value_of("TRUSTED_PROXIES"):
+def _wrong_networks(networks: Iterable[Any]) -> Iterator[CheckMessage]:
+    """Which of them are none, where the setting's own check only says that one is."""
+    for network in networks:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
