@@ -71,7 +71,7 @@ def _wrong_networks(networks: Iterable[Any]) -> Iterator[CheckMessage]:
     """Which of them are none, where the setting's own check only says that one is."""
     for network in networks:
         try:
-            ipaddress.ip_network(network, strict=False)
+            ipaddress.ip_network(network if isinstance(network, str) else "?", strict=False)
         except ValueError:
             yield checklist.WRONG_NETWORK.found(f"{SETTINGS_NAME}['TRUSTED_PROXIES'] holds {network!r}.")
 

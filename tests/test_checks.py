@@ -194,7 +194,7 @@ def test_paths_that_can_be_imported_are_silent(settings: Any) -> None:
     assert found() == []
 
 
-@pytest.mark.parametrize("network", ["10.0.0.0/99", "proxy.example.org", None])
+@pytest.mark.parametrize("network", ["10.0.0.0/99", "proxy.example.org", None, 7])
 def test_a_wrong_network(settings: Any, network: object) -> None:
     settings.BERGIZI_REDIS = {"TRUSTED_PROXIES": ["10.0.0.0/8", network]}
     assert repr(network) in only(checklist.WRONG_NETWORK).msg
