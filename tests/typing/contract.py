@@ -1,0 +1,137 @@
+"""What users type, as mypy must see it. Nothing here runs: ``mypy`` reads it with the rest of the tests.
+
+``assert_type`` fixes a type; an ignored error with its code says that a mistake is found (mypy reports ignores that
+are not needed).
+"""
+
+from collections.abc import Coroutine, Iterator
+from typing import Any, assert_type
+
+import redis
+from django.db.models import Model
+from django.http import HttpRequest
+
+from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.decorators import cached
+from bergizi_redis.cache.domains import SHORT, Domain, menu, tagged_cache
+from bergizi_redis.cache.invalidation import Touched, invalidates
+from bergizi_redis.cache.lookup import Lookup
+from bergizi_redis.cache.warming import Warmed, plan, run, warmer
+from bergizi_redis.conf import redis_url_from_env
+from bergizi_redis.connections import Role, client
+from bergizi_redis.health import check_redis_health
+from bergizi_redis.security import lockout
+from bergizi_redis.security.lockout import Attempt, LockedAccount, LockStatus
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats
+from bergizi_redis.tenancy import current_tenant, find_tenant, use_tenant
+
+
+class Dish(Model):
+    class Meta:
+        abstract = True
+
+
+@cached(timeout=300, tags=["menus"], per_tenant=True)
+def menu_list(status: str, limit: int = 10) -> list[str]:
+    return [status] * limit
+
+
+@cached(timeout=300)
+async def prices(region: str) -> dict[str, int]:
+    return {region: 1}
+
+
+def cached_functions_keep_their_signature() -> None:
+    assert_type(menu_list("active"), list[str])
+    assert_type(menu_list("active", limit=5), list[str])
+    menu_list(1)  # type: ignore[arg-type]
+    menu_list()  # type: ignore[call-arg]
+    menu_list.invalidate(status="active")
+    menu_list.invalidate(state="active")  # type: ignore[call-arg]
+    called: Coroutine[Any, Any, dict[str, int]] = prices("java")
+    called.close()
+    cached(tags=["menus"])  # type: ignore[call-arg]
+
+
+async def cached_coroutine_functions_stay_awaitable() -> None:
+    assert_type(await prices("java"), dict[str, int])
+    await prices.ainvalidate("java")
+    await prices.ainvalidate(1)  # type: ignore[arg-type]
+
+
+def caches_take_tags() -> None:
+    cache = tagged_cache()
+    assert_type(cache, TaggedRedisCache)
+    assert_type(cache.set("k", 1, timeout=300, tags=["menus"]), bool)
+    cache.set("k", 1, tags=[1])  # type: ignore[list-item]
+    cache.invalidate_tags(["menus"], tenant="sppg-jakarta-001")
+    with cache.lookup("k", tags=["menus"]) as entry:
+        assert_type(entry, Lookup)
+        if entry.missed:
+            assert_type(entry.store(1, timeout=300), bool)
+
+
+def domains_return_what_is_computed() -> None:
+    orders = Domain("order", ttl=SHORT, tags=["orders"])
+    assert_type(orders.get_or_compute("sppg-1", 7, lambda: ["rice"]), list[str])
+    assert_type(menu.set("sppg-1", 42, {"name": "Soto"}), bool)
+    menu.set_list("sppg-1", [1, 2])
+    menu.invalidate("sppg-1")
+    orders.ttl = 5  # type: ignore[misc]
+
+
+@invalidates(Dish)
+def touched(instance: Dish) -> Touched:
+    return Touched(tenant=None, tags=["menus", f"dish:{instance.pk}"])
+
+
+@warmer("dishes")
+def warm_dishes(tenant: str) -> None:
+    assert_type(run(plan(["dishes"], [tenant])), Iterator[Warmed])
+
+
+def tenants_are_text() -> None:
+    with use_tenant("sppg-1"):
+        assert_type(current_tenant(), str)
+    assert_type(find_tenant(), str | None)
+
+
+def sessions_are_values() -> None:
+    made = sessions.create_session(
+        user_id="user123", tenant="sppg-1", role="SPPG_ADMIN", user_type="SPPG_USER", email="a@b.id", name="A",
+        permissions=["MENU_MANAGE"], ip=None, user_agent=None,
+    )  # fmt: skip
+    assert_type(made, Session)
+    assert_type(sessions.validate_session(made.key, permission="MENU_MANAGE"), SessionInfo | None)
+    assert_type(sessions.sessions_for_user("user123"), list[SessionInfo])
+    assert_type(sessions.revoke(made.sid), bool)
+    assert_type(sessions.revoke_user("user123", keep=made.key), int)
+    assert_type(sessions.stats(), SessionStats)
+
+
+async def sessions_have_async_twins() -> None:
+    assert_type(await sessions.avalidate_session("key"), SessionInfo | None)
+    assert_type(await sessions.arevoke_tenant("sppg-1"), int)
+
+
+def lockout_answers_with_values(request: HttpRequest) -> None:
+    assert_type(lockout.is_account_locked("a@b.id"), LockStatus)
+    assert_type(lockout.record_login_attempt("a@b.id", success=False, ip="192.0.2.1"), LockStatus)
+    assert_type(lockout.locked_accounts(tenant=None), list[LockedAccount])
+    with lockout.guard_login("a@b.id", ip="192.0.2.1", request=request) as attempt:
+        assert_type(attempt, Attempt)
+        attempt.succeeded(None)
+
+
+async def lockout_is_awaited_natively() -> None:
+    assert_type(await lockout.aunlock_account("a@b.id"), bool)
+    async with lockout.guard_login("a@b.id", scope="otp") as attempt:
+        assert_type(attempt.remaining, int)
+
+
+def the_rest() -> None:
+    assert_type(redis_url_from_env(), str | None)
+    assert_type(check_redis_health()["isConnected"], bool)
+    driver: redis.Redis = client("default", Role.BLOCKING)
+    driver.ping()
