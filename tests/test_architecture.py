@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 # From the top. A module's layer is that of its longest listed prefix; one that is not listed fails the test.
 LAYERS: dict[str, tuple[str, ...]] = {
     "doors": ("apps", "testing", "management", "urls", "asgi"),
-    "windows": ("checks", "dashboard"),
+    "windows": ("checks", "checklist", "wiring", "dashboard"),
     "rooms": ("cache", "sessions", "security", "realtime"),
-    "meters": ("health", "metrics"),
+    "meters": ("health", "vitals", "metrics"),
     "scopes": ("keys", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
-    "ground": ("connections", "aconnections", "budget", "exchange", "topology", "scripts", "conf"),
+    "ground": ("connections", "aconnections", "budget", "diagnosis", "exchange", "topology", "scripts", "conf"),
     "leaves": ("exceptions", "signals"),
 }
 HEIGHT = {name: -depth for depth, name in enumerate(LAYERS)}
