@@ -13,6 +13,7 @@ import redis
 from bergizi_redis import connections, keys, signals
 from bergizi_redis.exceptions import TenantError, TenantRequired
 from bergizi_redis.exchange import Exchange
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index, steps
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
@@ -23,6 +24,13 @@ from bergizi_redis.tenancy import use_tenant
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
 FIREFOX = "Mozilla/5.0 (Android 14; Mobile; rv:127.0) Gecko/127.0 Firefox/127.0"
+
+
+@pytest.fixture(autouse=True)
+def scripts_known(raw: "redis.Redis") -> None:
+    """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
+    for name in ("load", "save", "end", "index", "prune", "count"):
+        raw.script_load(script(f"session_{name}").text)
 
 
 def session_of(user_id: object = "user123", tenant: str = "sppg-jakarta-001", **changes: Any) -> Session:

@@ -14,6 +14,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils import timezone
 
 from bergizi_redis import keys
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import backend
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.encoding import SessionTooLarge
@@ -22,6 +23,13 @@ from bergizi_redis.tenancy import use_tenant
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
 HASH = "f" * 64
+
+
+@pytest.fixture(autouse=True)
+def scripts_known(raw: "redis.Redis") -> None:
+    """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
+    for name in ("load", "save", "end", "index", "prune", "count"):
+        raw.script_load(script(f"session_{name}").text)
 
 
 def saved(**data: Any) -> SessionStore:

@@ -19,6 +19,7 @@ from django.urls import path
 
 from bergizi_redis import keys
 from bergizi_redis.exceptions import TenantError
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.client import client_ip, client_label
@@ -33,6 +34,13 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 STOCK = "django.contrib.sessions.middleware.SessionMiddleware"
 OURS = "bergizi_redis.sessions.middleware.SessionMiddleware"
 AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36 Edg/126.0"
+
+
+@pytest.fixture(autouse=True)
+def scripts_known(raw: "redis.Redis") -> None:
+    """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
+    for name in ("load", "save", "end", "index", "prune", "count"):
+        raw.script_load(script(f"session_{name}").text)
 
 
 def whoami(request: HttpRequest) -> HttpResponse:

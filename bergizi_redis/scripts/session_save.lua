@@ -36,5 +36,5 @@ if life <= 0 then
   redis.call('UNLINK', key)
   return {now, 0}
 end
-redis.call('PEXPIRE', key, string.format('%.0f', life))
+redis.call('PEXPIREAT', key, string.format('%.0f', now + life))
 return {now, life}

@@ -31,11 +31,11 @@ OWN_MOMENTS = (NEW, SEEN, INDEXED)
 
 @dataclass(slots=True)
 class Record:
-    """``raw`` holds every field; ``now`` and ``life`` (ms, -1: endless) are the server's answer at ``read_at``."""
+    """``raw`` holds every field; ``now`` and ``expiry`` (ms, -1: none) are the server's answer at ``read_at``."""
 
     raw: dict[bytes, bytes] = field(default_factory=dict)
     now: int = 0
-    life: int = -1
+    expiry: int = -1
     read_at: float = field(default_factory=time.monotonic)
 
     def text(self, name: bytes) -> str | None:
@@ -91,15 +91,15 @@ class Record:
             for name, raw in self.raw.items()
             if (is_meta(name) and name not in OWN_MOMENTS) or name == AUTH_USER
         }
-        return Record(kept, self.now, self.life, self.read_at)
+        return Record(kept, self.now, self.expiry, self.read_at)
 
 
 def record_of(reply: Any) -> Record | None:
     """The reply of ``session_load.lua``; None where there is no session, or none that this layout knows."""
     if reply is None:
         return None
-    now, life, flat = reply
-    record = Record(dict(zip(flat[::2], flat[1::2], strict=True)), int(now), int(life))
+    now, expiry, flat = reply
+    record = Record(dict(zip(flat[::2], flat[1::2], strict=True)), int(now), int(expiry))
     return None if VERSION not in record.raw or record.ended() else record
 
 

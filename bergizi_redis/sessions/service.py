@@ -70,7 +70,7 @@ def _creation(login: Record) -> tuple[str, steps.Save]:
 
 
 def _session(key: str, record: Record) -> Session:
-    return Session(key, sid_of(key), record.user_id or "", record.tenant or "", moment(record.now + record.life))
+    return Session(key, sid_of(key), record.user_id or "", record.tenant or "", moment(record.expiry))
 
 
 def validate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:

@@ -95,7 +95,7 @@ def _touch(sid: str, record: Record) -> Exchange[Record | None]:
 
 def _written(raw: dict[bytes, bytes], moments: Mapping[bytes, int], reply: Any) -> Record:
     now, life = int(reply[0]), int(reply[1])
-    return Record({**raw, **{name: b"%d" % (now + offset) for name, offset in moments.items()}}, now, life)
+    return Record({**raw, **{name: b"%d" % (now + offset) for name, offset in moments.items()}}, now, now + life)
 
 
 @dataclass(slots=True)
