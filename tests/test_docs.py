@@ -140,6 +140,27 @@ def test_the_signals_table_has_each_signal() -> None:
 # Names
 
 
+def given_settings() -> Iterator[tuple[str, object]]:
+    """Name and value of each setting that a snippet gives as a literal."""
+    for path in PAGES:
+        for block in blocks(path.read_text(), "python"):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "BERGIZI_REDIS":
+                    yield from ast.literal_eval(node.value).items()
+
+
+def test_every_setting_in_a_snippet_is_one_and_has_a_good_value() -> None:
+    known = {item.name: item for item in config}
+    for name, value in given_settings():
+        assert known[name].problem(value) is None
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_every_setting_that_the_text_names_is_one(path: Path) -> None:
+    named = set(re.findall(r"BERGIZI_REDIS\[[\"'](\w+)[\"']\]", path.read_text()))
+    assert named <= {item.name for item in config}
+
+
 def documented_names() -> Iterator[tuple[str, str, str | None]]:
     """(module, name, its arguments or None) of each entry of the API page."""
     for section in re.split(r"(?m)^## ", page("docs/reference/api.md"))[1:]:
@@ -259,7 +280,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_python_snippet_is_python(path: Path) -> None:
     for block in blocks(path.read_text(), "python"):
-        compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(block, str(path), "exec")
 
 
 def run(place: Path, *arguments: str, stdin: str = "") -> str:
@@ -288,6 +309,21 @@ def test_the_settings_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
     append(tmp_path / "config/settings.py", blocks(page("README.md"), "python")[0])
     silent = run(tmp_path, "manage.py", "check", "--fail-level", "DEBUG")
     assert silent == "System check identified no issues (0 silenced).\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'SESSION_ENGINE = .*', r'AUTHENTICATION_BACKENDS = .*', r'    "bergizi_redis\.tenancy\.TenantMiddleware",',
+        r'    "bergizi_redis\.security\.middleware\.LockoutMiddleware",.*', r'BERGIZI_REDIS = .*',
+    ],
+)  # fmt: skip
+def test_each_line_of_the_settings_may_be_taken_out(tmp_path: Path, line: str) -> None:
+    begin_project(tmp_path)
+    without, times = re.subn(f"(?m)^{line}$", "", blocks(page("README.md"), "python")[0])
+    assert times == 1
+    append(tmp_path / "config/settings.py", without)
+    run(tmp_path, "manage.py", "check", "--fail-level", "ERROR")
 
 
 OVERRIDES = """
