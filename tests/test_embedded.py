@@ -193,7 +193,7 @@ def test_a_server_that_still_loads_its_data_does_not_count_as_serving(directory:
     assert stopped(directory)
     port = embedded_server.free_port()
     # A second in all; it has an ear for clients after every 1,024 commands.
-    command = [embedded.server_binary(), "--port", str(port), "--appendonly", "yes", "--key-load-delay", "250"]
+    command = [str(embedded.server_binary()), "--port", str(port), "--appendonly", "yes", "--key-load-delay", "250"]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + SECONDS
