@@ -149,7 +149,7 @@ def is_trusted_proxy(address: str) -> bool:
 
 
 def resolver_paths() -> list[str]:
-    paths = config.TENANT_RESOLVER
+    paths: Any = config.TENANT_RESOLVER
     return [paths] if isinstance(paths, str) else list(paths)
 
 

@@ -2,7 +2,7 @@
 
 Each guard was taken away once to see its test go red: the socket's clip (slow, dribbling), the outermost deadline
 (nested), the retry's refusal of time-outs and passwords (counted on the server), the pool's own wait (full pool), and
-dropping a Sentinel connection after a time-out (late replies, in tests/cluster).
+the connect time-out's clip (a host that drops packets).
 """
 
 import asyncio
@@ -192,6 +192,33 @@ def test_a_time_out_is_not_tried_again(at: Any, server: PrivateServer) -> None:
         assert look.get("n") == b"1"
 
 
+def test_a_time_out_shorter_than_the_budget_is_not_tried_again_either(at: Any, server: PrivateServer) -> None:
+    with holding(server.port) as (held, release):
+        through = at(held.url, SOCKET_TIMEOUT=0.1)
+        through.ping()
+        release.clear()
+        with pytest.raises(TimeoutError):
+            through.eval("return redis.call('INCR', KEYS[1])", 1, "n")
+        release.set()
+        with server.client() as look:
+            assert look.get("n") == b"1"
+            assert look.info("stats")["total_connections_received"] == 3, "probe, proxied, look, and no second try"
+
+
+def test_a_host_that_drops_packets_is_a_time_out_within_what_is_left(at: Any) -> None:
+    """A listener whose queue is full answers no more SYN: connecting is what hangs."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        lost = at(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        with ends_within(at_least=0.5), pytest.raises(TimeoutError):
+            lost.ping()
+        with ends_within(0.6, at_least=0.1), pytest.raises(TimeoutError), within(0.2):
+            lost.ping()
+
+
 def test_a_late_reply_never_answers_the_next_command(at: Any, server: PrivateServer) -> None:
     with holding(server.port) as (held, release):
         through = at(held.url)
@@ -199,7 +226,7 @@ def test_a_late_reply_never_answers_the_next_command(at: Any, server: PrivateSer
         release.clear()
         with pytest.raises(TimeoutError):
             through.echo("late")
-        release.set()
+        threading.Timer(0.2, release.set).start()  # the late reply arrives while the next command waits for its own
         assert through.get("mine") == b"1"
         assert through.echo("next") == b"next"
 
@@ -350,7 +377,7 @@ def test_what_will_not_get_better_is_not_tried_again(error: Exception, worth: bo
 
 
 def test_a_connection_class_is_given_the_budget_once() -> None:
-    kind = budgeted(redis.Connection)
+    kind: Any = budgeted(redis.Connection)
     assert issubclass(kind, BudgetedConnection)
     assert budgeted(kind) is kind
     assert budgeted(redis.Connection) is kind

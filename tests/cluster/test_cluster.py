@@ -1,6 +1,7 @@
 """``redis+cluster://``: three primaries, sync and async, with one of them hung.
 
-Taken away once to see it go red: the budget mixed into the nodes' connections, and asking another node for COMMAND.
+Each guard was taken away once to see its test go red: the budget mixed into the nodes' connections, asking another node
+for COMMAND, opening before the first command of a loop, no second try after a time-out, and closing what failed.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from bergizi_redis import connections
 from bergizi_redis.aconnections import aclient
+from bergizi_redis.budget import BudgetedConnection
 from bergizi_redis.connections import client, is_outage
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.scripts.script import Script
@@ -108,6 +110,47 @@ def test_a_process_that_starts_while_a_node_hangs_is_served_by_the_others(
             assert client().get(well) is None
         with ends_within():
             assert asyncio.run(main()) is None
+
+
+def test_a_time_out_is_not_tried_again(at: Any, cluster: Cluster, settings: Any) -> None:
+    """With 3 s to spend, a node has 1 s: a second try would take two, a third three."""
+    settings.BERGIZI_REDIS = {"REQUEST_BUDGET": 3}
+    at(cluster.url)
+    key = key_on(cluster, cluster.nodes[0])
+
+    async def main() -> None:
+        await aclient().ping()
+        with paused(cluster.nodes[0]), ends_within(1.9, at_least=0.5), pytest.raises(TimeoutError):
+            await aclient().get(key)
+
+    client().ping()
+    with paused(cluster.nodes[0]), ends_within(1.9, at_least=0.5), pytest.raises(TimeoutError):
+        client().get(key)
+    asyncio.run(main())
+
+
+def test_every_node_heeds_the_deadline(at: Any, cluster: Cluster) -> None:
+    at(cluster.url)
+    client().ping()
+    pools = [node.redis_connection.connection_pool for node in client().get_nodes()]
+    assert len(pools) == 3
+    assert all(issubclass(pool.connection_class, BudgetedConnection) for pool in pools)
+
+
+def test_a_loop_that_ends_after_a_failure_leaves_no_connection(at: Any, cluster: Cluster) -> None:
+    at(cluster.url)
+    hung, well = cluster.nodes[0], cluster.nodes[1]
+
+    async def main() -> None:
+        await aclient().get(key_on(cluster, well))
+        with paused(hung), pytest.raises(TimeoutError):
+            await aclient().get(key_on(cluster, hung))
+        seen.append(aclient())  # so that no garbage collector closes what the loop's end did not
+
+    seen: list[Any] = []
+    asyncio.run(main())
+    with well.client() as look:
+        assert look.info("clients")["connected_clients"] == 1
 
 
 def test_a_cluster_that_hangs_is_a_time_out_within_the_budget_for_every_thread(at: Any, cluster: Cluster) -> None:
