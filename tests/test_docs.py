@@ -20,6 +20,7 @@ from django.core.management import call_command, load_command_class
 
 from bergizi_redis import checklist, exceptions, keys, signals
 from bergizi_redis.conf import config
+from tests.test_architecture import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -130,6 +131,13 @@ def test_the_exceptions_table_has_each_exception_and_its_base() -> None:
     assert [row[:2] for row in rows] == [
         (name, "`Exception`" if base == plain else base) for name, base in expected
     ]  # fmt: skip
+
+
+def test_the_layers_are_those_that_a_test_keeps() -> None:
+    drawn = [re.split(r" {2,}", line) for line in blocks(page("docs/architecture.md"), "text")[0].splitlines()]
+    assert [layer for layer, *_ in drawn] == list(LAYERS)
+    for layer, parts, *_ in drawn:
+        assert {part.split()[0] for part in parts.split(" · ")} <= set(LAYERS[layer])
 
 
 def test_the_signals_table_has_each_signal() -> None:
