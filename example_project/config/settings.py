@@ -1,6 +1,7 @@
 """Settings of the example: a network of kitchens (SPPG) in one Django project.
 
-Environment: ``REDIS_URL`` (else an embedded Valkey is started), ``REDIS_KEY_PREFIX``, ``DATABASE_URL`` (PostgreSQL;
+Environment: ``REDIS_URL`` (else an embedded Valkey is started), ``CACHE_REDIS_URL`` (another server for the cache
+alone, which may evict), ``REDIS_KEY_PREFIX``, ``DATABASE_URL`` (PostgreSQL;
 else SQLite), ``EXAMPLE_DATA_DIR`` (where SQLite and Valkey keep their files), ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``,
 ``DJANGO_ALLOWED_HOSTS``.
 """
@@ -44,10 +45,11 @@ INSTALLED_APPS = [
 
 # --- bergizi_redis: everything this project uses of it ---------------------------------------------------------------
 REDIS_URL = redis_url_from_env() or embedded.ensure(DATA_DIR / ".valkey")
+CACHE_REDIS_URL = os.environ.get("CACHE_REDIS_URL") or REDIS_URL
 KEY_PREFIX = os.environ.get("REDIS_KEY_PREFIX", "")  # for a server that this project shares with others
 TAGGED = "bergizi_redis.cache.backend.TaggedRedisCache"
 CACHES = {
-    "default": {"BACKEND": TAGGED, "LOCATION": REDIS_URL, "KEY_PREFIX": KEY_PREFIX},
+    "default": {"BACKEND": TAGGED, "LOCATION": CACHE_REDIS_URL, "KEY_PREFIX": KEY_PREFIX},
     "sessions": {"BACKEND": TAGGED, "LOCATION": next_database(REDIS_URL), "KEY_PREFIX": KEY_PREFIX},
 }
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
