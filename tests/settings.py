@@ -1,12 +1,13 @@
 """Django settings of the test suite: the package, Django's own apps, SQLite and a real server."""
 
+import os
 import tempfile
 from pathlib import Path
 
 from bergizi_redis import embedded
 from bergizi_redis.conf import redis_url_from_env
 
-SERVER_DIRECTORY = Path(tempfile.gettempdir()) / "bergizi-redis-tests"
+SERVER_DIRECTORY = Path(tempfile.gettempdir()) / f"bergizi-redis-tests-{os.getuid()}"
 REDIS_URL = redis_url_from_env() or embedded.ensure(SERVER_DIRECTORY, persist=False)
 
 SECRET_KEY = "for tests only"
