@@ -282,6 +282,14 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert re.match(r"# bergizi_redis\n\n```console\nmake demo .*\nmake test .*\n```\n", page("README.md"))
 
 
+def test_the_versions_of_the_readme_are_those_that_are_tested() -> None:
+    envs = re.findall(r"py3(\d+)-dj(\d)(\d)", page("tox.ini").partition("env_list")[2].partition("\n")[0])
+    text = page("README.md").partition("## Versions")[2].partition("##")[0]
+    pythons, djangos = zip(*((int(minor), f"{major}.{point}") for minor, major, point in envs), strict=True)
+    assert f"Python 3.{min(pythons)} to 3.{max(pythons)}" in text
+    assert [version for version in djangos if version not in text] == []
+
+
 # Snippets
 
 
