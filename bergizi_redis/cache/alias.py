@@ -1,28 +1,34 @@
 """One alias of CACHES: its keys, its scope, its clients, and what happens when Redis is down."""
 
 import logging
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_redis.cache import RedisCache
+from django_redis.client import DefaultClient
+from django_redis.exceptions import CompressorError
 from django_redis.util import CacheKey
 from redis.exceptions import MaxConnectionsError, RedisError
 
 from bergizi_redis.aconnections import aclient_at
+from bergizi_redis.cache.altering import Altering
 from bergizi_redis.cache.process import ProcessState, state_of
 from bergizi_redis.cache.tags import Scope
-from bergizi_redis.cache.writing import Writing
-from bergizi_redis.connections import FACTORY, is_outage
+from bergizi_redis.connections import FACTORY, explain, is_outage
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange, aspeak, speak
 from bergizi_redis.tenancy import current_tenant
-from bergizi_redis.topology import parse_location
+from bergizi_redis.topology import parse_location, servers
 
 logger = logging.getLogger("bergizi_redis.cache")
 
 RAISE = object()
+# A key that Django has nothing to warn about; its own check walks through the characters one by one.
+_is_portable = re.compile(r"[\x21-\x7e\x80-\U0010ffff]{1,250}").fullmatch
+_NUMERIC = b"0123456789+- \t\n\r\v\f"
 
 
 class ReplicaFirst:
@@ -36,7 +42,30 @@ class ReplicaFirst:
         return getattr(self._primary, name)
 
 
-class RedisAlias(RedisCache):  # type: ignore[type-arg]
+def decoder_of(client: Any) -> Callable[[Any], Any]:
+    """The client's ``decode``, less its ``int()`` of what is no number: the error's text costs more than unpickling."""
+    whole: Callable[[Any], Any] = client.decode
+    if type(client).decode is not DefaultClient.decode:
+        return whole
+
+    def decode(data: bytes) -> Any:
+        if data[:1] in _NUMERIC:
+            return whole(data)
+        try:
+            data = client._compressor.decompress(data)
+        except CompressorError:
+            pass  # stored before a compressor was set, as django-redis has it
+        return client._serializer.loads(data)
+
+    return decode
+
+
+def scoped(key_func: Callable[[str, str, Any], str]) -> Callable[[str, str, Any], str]:
+    """Puts the tenant into every key, those of django-redis's own methods too."""
+    return lambda key, prefix, version: key_func(f"{{{current_tenant()}}}:{key}", prefix, version)
+
+
+class RedisAlias(RedisCache):  # type: ignore[misc]
     """What ``TaggedRedisCache`` stands on; ``ask`` and ``aask`` run an exchange under the outage policy."""
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
@@ -47,17 +76,10 @@ class RedisAlias(RedisCache):  # type: ignore[type-arg]
         self.options: dict[str, Any] = params["OPTIONS"]
         self.tenant_scoped = bool(self.options.get("TENANT_SCOPED"))
         self.is_strict = self.options.get("IGNORE_EXCEPTIONS") is False
+        self._shared = Scope(None, self.key_prefix)
+        self.key_func: Callable[[str, str, Any], str]
         if self.tenant_scoped:
-            self._scope_keys()
-
-    def _scope_keys(self) -> None:
-        """Put the tenant into every key, those of django-redis's own methods too."""
-        shared_key = self.key_func
-
-        def scoped_key(key: str, prefix: str, version: Any) -> str:
-            return shared_key(f"{{{current_tenant()}}}:{key}", prefix, version)
-
-        self.key_func = scoped_key
+            self.key_func = scoped(self.key_func)
 
     @property
     def client(self) -> Any:
@@ -70,81 +92,86 @@ class RedisAlias(RedisCache):  # type: ignore[type-arg]
 
     @cached_property
     def clustered(self) -> bool:
-        server = self._server[0] if isinstance(self._server, list | tuple) else self._server.split(",")[0]
-        return parse_location(server).kind == "cluster"
+        return parse_location(servers(self._server)[0]).kind == "cluster"
 
     @cached_property
     def state(self) -> ProcessState:
         return state_of(self._server, self.key_prefix)
 
     @cached_property
-    def entries(self) -> Writing:
-        return Writing(self.client.encode, self.client.decode, self.state, self.clustered)
+    def entries(self) -> Altering:
+        return Altering(self.client.encode, decoder_of(self.client), self.state, self.clustered)
 
     @property
     def scope(self) -> Scope:
-        return self.scope_of(current_tenant() if self.tenant_scoped else None)
+        return Scope(current_tenant(), self.key_prefix) if self.tenant_scoped else self._shared
 
     def scope_of(self, tenant: str | None) -> Scope:
-        return Scope(tenant, self.key_prefix)
+        return self._shared if tenant is None else Scope(tenant, self.key_prefix)
 
     def made(self, key: str, version: int | None = None) -> str:
         """The key as Redis has it, with Django's warning for one that memcached would refuse."""
-        return key if isinstance(key, CacheKey) else CacheKey(self.make_and_validate_key(key, version))
+        if isinstance(key, CacheKey):
+            return str(key)
+        name: str = self.make_key(key, version)
+        if _is_portable(name) is None:
+            self.validate_key(name)
+        return name
 
     def seconds(self, timeout: Any) -> float | None:
-        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        chosen: float | None = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        return chosen
 
     # Asking
 
-    def ask(self, exchange: Exchange[Any], otherwise: Any = RAISE, client: Any = None, **owed: Iterable[str]) -> Any:
-        """The exchange's result. With Redis down: ``otherwise``, and what is ``owed`` is kept to be sent later."""
+    def ask(
+        self, exchange: Exchange[Any], otherwise: Any = RAISE, client: Any = None,
+        deleted: Iterable[str] = (), bumped: Iterable[str] = (),
+    ) -> Any:  # fmt: skip
+        """The exchange's result. With Redis down: ``otherwise``; what is ``deleted`` or ``bumped`` is owed then."""
         try:
             return speak(exchange, client or self.client.get_client(write=True))
         except RedisError as error:
-            self._tolerate(error, otherwise, **owed)
+            self.tolerate(error, otherwise, deleted, bumped)
             return otherwise
 
-    async def aask(self, exchange: Exchange[Any], otherwise: Any = RAISE, **owed: Iterable[str]) -> Any:
+    async def aask(
+        self, exchange: Exchange[Any], otherwise: Any = RAISE,
+        deleted: Iterable[str] = (), bumped: Iterable[str] = (),
+    ) -> Any:  # fmt: skip
         try:
             return await aspeak(exchange, self.aclient())
         except RedisError as error:
-            self._tolerate(error, otherwise, **owed)
+            self.tolerate(error, otherwise, deleted, bumped)
             return otherwise
 
     def aclient(self) -> Any:
         """The running loop's client for the primary."""
-        server = self._server[0] if isinstance(self._server, list | tuple) else self._server.split(",")[0]
-        return aclient_at(server, self.options)
+        return aclient_at(servers(self._server)[0], self.options)
 
     def reader(self) -> Any:
-        primary = self.client.get_client(write=True)
-        if len(self.client._server) == 1:
+        client = self.client
+        primary = client.get_client(write=True)
+        if len(client._server) == 1:
             return primary
-        return ReplicaFirst(primary, self.client.get_client(write=False))
+        return ReplicaFirst(primary, client.get_client(write=False))
 
-    def _tolerate(self, error: RedisError, otherwise: Any, **owed: Iterable[str]) -> None:
-        """Re-raise what is not an outage; else count, log and remember. A full pool is no outage but a miss all the same."""
+    def tolerate(
+        self, error: RedisError, otherwise: Any, deleted: Iterable[str] = (), bumped: Iterable[str] = ()
+    ) -> None:
+        """Re-raise what is no outage; else count, log and remember. A full pool is none, but a miss all the same."""
         if not (is_outage(error) or isinstance(error, MaxConnectionsError)):
             raise error
         self.state.counters.add("errors")
-        self.state.owe(**owed, everything=self.scope_of(None).everything())
+        self.state.unsent.add(deleted, bumped, everything=self._shared.everything())
         if self.is_strict:
             raise error
         if self.state.worth_logging():
             logger.warning(
-                "Redis could not be asked, so the cache counts as empty: %s: %s", type(error).__name__, error,
-                extra={"action": "cache_unavailable"},
-            )  # fmt: skip
+                "The cache counts as empty for now. %s", explain(error), extra={"action": "cache_unavailable"}
+            )
         if otherwise is RAISE:
-            raise RedisUnavailable(f"Redis could not be asked: {type(error).__name__}: {error}") from error
-
-
-def tag_names(tags: Sequence[str] | None) -> Sequence[str] | None:
-    """The tags, or ``TypeError``: a bare string would be taken for its letters."""
-    if isinstance(tags, str | bytes) or tags is not None and not all(isinstance(tag, str) for tag in tags):
-        raise TypeError(f"tags is {tags!r}; expected a list of strings, such as ['menus'].")
-    return tags
+            raise RedisUnavailable(explain(error)) from error
 
 
 def moved_to(key: str, moved: bool, version: int) -> int:

@@ -1,20 +1,30 @@
+# ruff: noqa: ASYNC109 – Django's signatures
 """Django's asynchronous cache methods, native: no thread, one client for each event loop."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import isawaitable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.db.models import QuerySet
 
-from bergizi_redis.cache.alias import RedisAlias, moved_to, tag_names
+from bergizi_redis.cache.alias import RedisAlias, moved_to
 from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.tags import tag_names
+from bergizi_redis.cache.writing import is_over
 
 
 async def fetched(value: Any) -> None:
     """Fetch the rows of a lazy queryset in a thread: pickling it would ask the database from the event loop."""
     if isinstance(value, QuerySet):
         await sync_to_async(len)(value)
+
+
+async def called(default: Any) -> Any:
+    """The value that ``default`` is, returns, or returns when awaited."""
+    value = default() if callable(default) else default
+    return await value if isawaitable(value) else value
 
 
 class AwaitingMethods(RedisAlias):
@@ -69,7 +79,9 @@ class AwaitingMethods(RedisAlias):
         return int(await self.aask(self.entries.delete(names), 0, deleted=names)) if names else None
 
     async def atouch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        return bool(await self.aask(self.entries.touch(self.made(key, version), self.seconds(timeout)), False))
+        name, seconds = self.made(key, version), self.seconds(timeout)
+        exchange = self.entries.touch(name, seconds, self.scope)
+        return bool(await self.aask(exchange, False, deleted=[name] if is_over(seconds) else ()))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return int(await self.aask(self.entries.incr(self.made(key, version), delta, self.scope)))

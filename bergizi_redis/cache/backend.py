@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC109 – Django's signatures
 """``TaggedRedisCache``: django-redis's backend with tags, natively asynchronous, never a 500 because Redis is down.
 
 Promise: a tagged value is served only while its tags stand as they stood before it was computed. Redis down: reads are
@@ -8,17 +9,17 @@ misses, stores are logged and counted, deletions and invalidations are kept and 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
-from django_redis.client.default import glob_escape
+from redis.exceptions import RedisError
 
-from bergizi_redis.cache.alias import tag_names
-from bergizi_redis.cache.awaiting import AwaitingMethods, fetched
+from bergizi_redis.cache.addresses import Address
+from bergizi_redis.cache.alias import RAISE
+from bergizi_redis.cache.awaiting import AwaitingMethods, called, fetched
 from bergizi_redis.cache.blocking import BlockingMethods
-from bergizi_redis.cache.clearing import aunlink_matching, unlink_matching
+from bergizi_redis.cache.clearing import aunlink_matching, pattern_of, unlink_matching
 from bergizi_redis.cache.lookup import Lookup
-from bergizi_redis.cache.reading import MISSING, Address
-from bergizi_redis.cache.tags import Scope
+from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.tags import Scope, tag_names
 from bergizi_redis.signals import tags_invalidated
 
 
@@ -45,18 +46,22 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
         self, key: str, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
         *, tags: Sequence[str] | None = None,
     ) -> Any:  # fmt: skip
-        """The same; with ``tags``, ``default`` may be a coroutine function too."""
+        """The same; ``default`` may be a coroutine function too."""
         if tags is None:
-            return await super().aget_or_set(key, default, timeout, version)
+            found = await self.aget(key, MISSING, version)
+            if found is not MISSING:
+                return found
+            value = await called(default)
+            await self.aadd(key, value, timeout, version)
+            return await self.aget(key, value, version)  # what another added meanwhile, as Django has it
         async with self.lookup(key, tags, version) as entry:
             if entry.missed:
-                value = default() if callable(default) else default
-                await entry.astore(await value if iscoroutinefunction(default) else value, timeout)
+                await entry.astore(await called(default), timeout)
         return entry.value
 
     def lookup(self, key: str, tags: Sequence[str] = (), version: int | None = None) -> Lookup:
         """``with cache.lookup("k", tags=["menus"]) as entry:`` – or ``async with``. See ``lookup.py``."""
-        names = tuple(tag_names(tags) or ())
+        names = tag_names(tags) or ()
         return Lookup(self, Address(self.made(key, version), self.scope.read_by(names)), names)
 
     def invalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
@@ -64,41 +69,45 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
 
         With Redis down the bump is kept and sent before this process reads again.
         """
-        scope, names = self._scope_for(tenant), tuple(tag_names(tags) or ())
+        scope, names = self._scope_for(tenant), tag_names(tags) or ()
         self.bump(scope.bumped_by(names))
-        tags_invalidated.send(type(self), tenant=scope.tenant, tags=names)
+        tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names)
 
     async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
-        scope, names = self._scope_for(tenant), tuple(tag_names(tags) or ())
+        scope, names = self._scope_for(tenant), tag_names(tags) or ()
         await self.abump(scope.bumped_by(names))
-        await tags_invalidated.asend(type(self), tenant=scope.tenant, tags=names)
+        await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names)
 
     def invalidate_all(self, *, tenant: str | None = None) -> None:
         """Void every tagged entry of the tenant, or of all: one bump."""
         scope = self._scope_for(tenant)
         self.bump([scope.everything()])
-        tags_invalidated.send(type(self), tenant=scope.tenant, tags=())
+        tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=())
 
     async def ainvalidate_all(self, *, tenant: str | None = None) -> None:
         scope = self._scope_for(tenant)
         await self.abump([scope.everything()])
-        await tags_invalidated.asend(type(self), tenant=scope.tenant, tags=())
+        await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=())
 
     def _scope_for(self, tenant: str | None) -> Scope:
         return self.scope if tenant is None else self.scope_of(tenant)
 
     def clear(self) -> None:
         """Remove what this alias stored, and nothing else on the server. ``RedisUnavailable`` when it is down."""
+        pattern = pattern_of(self.key_func, self.key_prefix, self.version)
         self.ask(self.entries.bump([self.scope.everything()]))
-        unlink_matching(self.client.get_client(write=True), self._own_pattern())
+        try:
+            unlink_matching(self.client.get_client(write=True), pattern)
+        except RedisError as error:
+            self.tolerate(error, RAISE)
 
     async def aclear(self) -> None:
+        pattern = pattern_of(self.key_func, self.key_prefix, self.version)
         await self.aask(self.entries.bump([self.scope.everything()]))
-        await aunlink_matching(self.aclient(), self._own_pattern())
-
-    def _own_pattern(self) -> str:
-        """Matches every key of this alias, of any version, and with TENANT_SCOPED of this tenant."""
-        return str(self.key_func("*", glob_escape(self.key_prefix), "*"))
+        try:
+            await aunlink_matching(self.aclient(), pattern)
+        except RedisError as error:
+            self.tolerate(error, RAISE)
 
     def stats(self) -> dict[str, Any]:
         """Hits, misses, stale (void entries met), stores and errors of this process, in all and ``by_domain``."""
@@ -112,6 +121,13 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
 
     async def abump(self, version_keys: Collection[str]) -> None:
         await self.aask(self.entries.bump(version_keys), None, bumped=version_keys)
+
+    def bump_own(self, tenant: str | None, tags: Collection[str]) -> None:
+        """Bump tags that are the tenant's alone: buckets of a domain or a function."""
+        self.bump(self.scope_of(tenant).bumped_by((), own=tags))
+
+    async def abump_own(self, tenant: str | None, tags: Collection[str]) -> None:
+        await self.abump(self.scope_of(tenant).bumped_by((), own=tags))
 
     def look(self, address: Address) -> tuple[Any, bytes]:
         """(value or ``MISSING``, token); the token is empty when Redis is down."""

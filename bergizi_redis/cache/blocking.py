@@ -4,16 +4,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from redis.exceptions import RedisError
 
-from bergizi_redis.cache.alias import RedisAlias, moved_to, tag_names
+from bergizi_redis.cache.alias import RedisAlias, moved_to
+from bergizi_redis.cache.envelope import is_enveloped
 from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.tags import tag_names
+from bergizi_redis.cache.writing import is_over
 
 
 class BlockingMethods(RedisAlias):
     """``client`` is django-redis's argument: another client, such as a pipeline's, to send the command with."""
 
     def get(self, key: str, default: Any = None, version: int | None = None, client: Any = None) -> Any:
-        found = self.ask(self.entries.get(self.made(key, version), self.scope), MISSING, client or self.reader())
+        name = self.made(key, version)
+        entries, scope = self.entries, self.scope
+        if entries.is_plain(name):  # the usual case, without the cost of an exchange
+            try:
+                raw = (client or self.reader()).get(name)
+            except RedisError as error:
+                self.tolerate(error, default)
+                return default
+            if raw is None or not is_enveloped(raw):
+                found = entries.bare(raw)
+            else:
+                found = self.ask(entries.judged(name, raw, scope), MISSING, client)
+        else:
+            found = self.ask(entries.get(name, scope), MISSING, client)
         return default if found is MISSING else found
 
     def get_many(self, keys: Iterable[str], version: int | None = None, client: Any = None) -> dict[str, Any]:
@@ -38,7 +55,9 @@ class BlockingMethods(RedisAlias):
         *, tags: Sequence[str] | None = None,
     ) -> bool:  # fmt: skip
         name = self.made(key, version)
-        return bool(self.ask(self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags)), False, client))
+        return bool(
+            self.ask(self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags)), False, client)
+        )
 
     def set_many(
         self, data: Mapping[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None,
@@ -59,7 +78,9 @@ class BlockingMethods(RedisAlias):
         return int(self.ask(self.entries.delete(names), 0, client, deleted=names)) if names else None
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None) -> bool:
-        return bool(self.ask(self.entries.touch(self.made(key, version), self.seconds(timeout)), False, client))
+        name, seconds = self.made(key, version), self.seconds(timeout)
+        exchange = self.entries.touch(name, seconds, self.scope)
+        return bool(self.ask(exchange, False, client, deleted=[name] if is_over(seconds) else ()))
 
     def incr(
         self, key: str, delta: int = 1, version: int | None = None, client: Any = None, ignore_key_check: bool = False

@@ -2,6 +2,9 @@
 
 Promise: race-free as ``cache.lookup`` is. Sync functions stay sync, coroutine functions asynchronous all the way. An
 exception is not cached; a None is. Round trips: 1 on a hit, 2 on a miss. Redis down: the function runs each time.
+
+Results are kept under the function's module and qualified name, so two functions that share both share them: of
+functions made inside another one, cache those whose result depends on the arguments alone.
 """
 
 import functools
@@ -11,40 +14,50 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from bergizi_redis import keys
-from bergizi_redis.cache.domains import bucket_of, tagged_cache
+from bergizi_redis.cache.addresses import Address, address_of, bucket_of
+from bergizi_redis.cache.domains import checked_life, tagged_cache
 from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.lookup import Lookup
-from bergizi_redis.cache.reading import Address
 from bergizi_redis.exceptions import ConfigurationError
-from bergizi_redis.tenancy import current_tenant
+from bergizi_redis.tenancy import current_tenant, find_tenant
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Types whose equal values are one: of these a call's name is remembered, which costs a tenth of making it. A float is
+# not: 0.0 equals -0.0.
+REMEMBERED = (str, bytes, int, bool, type(None))
+
+
+def is_remembered(value: object) -> bool:
+    return type(value) in REMEMBERED and not (isinstance(value, str | bytes) and len(value) > 120)
 
 
 class Cached(Generic[P, R]):
     """A cached function. Call it as before; ``invalidate(…)`` takes the arguments of the call to forget."""
 
     def __init__(
-        self, function: Callable[P, R], timeout: float, tags: Sequence[str], per_tenant: bool,
-        key: Callable[P, object] | None, bound: tuple[Any, ...] = (),
+        self, function: Callable[P, R], timeout: float, tags: tuple[str, ...], per_tenant: bool,
+        key: Callable[..., object] | None,
     ) -> None:  # fmt: skip
         functools.update_wrapper(self, function)
         self.function = function
         self.timeout = timeout
-        self.tags = tuple(tags)
+        self.tags = tags
         self.per_tenant = per_tenant
         self.key = key
-        self.bound = bound
-        self.name = f"fn.{function.__module__}.{function.__qualname__}"
+        self.bound: tuple[Any, ...] = ()
+        self.name = name_of(function)
         self.signature = inspect.signature(function)
+        self._idents: dict[tuple[Any, ...], str] = {}
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """A method: the instance is its first argument, so its class must have a stable name (a saved model has)."""
+        """A method: the instance is its first argument, so it must have a stable name (a saved model has)."""
         if instance is None:
             return self
-        return type(self)(self.function, self.timeout, self.tags, self.per_tenant, self.key, (instance,))
+        method = object.__new__(type(self))
+        vars(method).update(vars(self), bound=(instance,))
+        return method
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.lookup(*args, **kwargs) as entry:
@@ -54,40 +67,51 @@ class Cached(Generic[P, R]):
         return value
 
     def lookup(self, *args: Any, **kwargs: Any) -> Lookup:
-        return Lookup(tagged_cache(), self.address(*args, **kwargs))
+        """``TenantRequired`` for a ``per_tenant`` function outside a tenant, ``CacheKeyError`` for odd arguments."""
+        cache = tagged_cache()
+        ident = self._ident(*args, **kwargs)
+        scope = cache.scope_of(self._tenant())
+        address = address_of(scope, self.name, "", ident, self.tags, bucket_of(self.name, ident))
+        return Lookup(cache, address)
 
     def address(self, *args: Any, **kwargs: Any) -> Address:
-        """Raises ``TenantRequired`` for a ``per_tenant`` function outside a tenant, ``CacheKeyError`` for odd arguments."""
-        tenant = current_tenant() if self.per_tenant else None
-        ident = self._ident(*args, **kwargs)
-        tags = (self.name, *self.tags)
-        versions = tagged_cache().scope_of(tenant).read_by(tags, bucket_of(self.name, ident))
-        return Address(keys.cache_entry(tenant, self.name, ident), versions, self.name)
+        """Where the result of this call lies."""
+        return self.lookup(*args, **kwargs).address
 
     def _ident(self, *args: Any, **kwargs: Any) -> str:
         if self.key is not None:
             return fingerprint(self.key(*self.bound, *args, **kwargs))
-        call = self.signature.bind(*self.bound, *args, **kwargs)
+        given = (*self.bound, *args)
+        call = (given, *map(type, given), *kwargs.items(), *map(type, kwargs.values()))
+        if not all(is_remembered(value) for value in (*given, *kwargs.values())):
+            return self._ident_of(given, kwargs)
+        if call not in self._idents:
+            if len(self._idents) >= 1024:
+                self._idents.clear()
+            self._idents[call] = self._ident_of(given, kwargs)
+        return self._idents[call]
+
+    def _ident_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         return fingerprint(list(call.arguments.items()))
 
+    def _tenant(self) -> str | None:
+        return current_tenant() if self.per_tenant else None
+
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Forget the result of this call (and at most 1/64 of the others); ``TypeError`` if the arguments do not fit."""
-        tagged_cache().bump(self._bucket(*args, **kwargs))
+        """Forget the result of this call (and 1/64 of the others); ``TypeError`` if the arguments do not fit."""
+        tagged_cache().bump_own(self._tenant(), [bucket_of(self.name, self._ident(*args, **kwargs))])
 
     async def ainvalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        await tagged_cache().abump(self._bucket(*args, **kwargs))
-
-    def _bucket(self, *args: Any, **kwargs: Any) -> set[str]:
-        scope = tagged_cache().scope_of(current_tenant() if self.per_tenant else None)
-        return scope.bumped_by((), own=[bucket_of(self.name, self._ident(*args, **kwargs))])
+        await tagged_cache().abump_own(self._tenant(), [bucket_of(self.name, self._ident(*args, **kwargs))])
 
     def invalidate_all(self) -> None:
-        """Forget every result: of the tenant in force, or of all where none is or the function is shared."""
-        tagged_cache().invalidate_tags([self.name])
+        """Forget every result: of a ``per_tenant`` function those of the tenant in force, of all where none is."""
+        tagged_cache().invalidate_tags([self.name], tenant=find_tenant() if self.per_tenant else None)
 
     async def ainvalidate_all(self) -> None:
-        await tagged_cache().ainvalidate_tags([self.name])
+        await tagged_cache().ainvalidate_tags([self.name], tenant=find_tenant() if self.per_tenant else None)
 
 
 class AsyncCached(Cached[P, R]):
@@ -109,14 +133,26 @@ def cached(
     ``per_tenant``: each tenant has results of its own. ``key(*args, **kwargs)`` names the call where its arguments have
     no stable name, such as a request. Raises ``ConfigurationError`` for a timeout that is not positive.
     """
-    if isinstance(tags, str) or timeout <= 0:
-        raise ConfigurationError(f"@cached(timeout={timeout!r}, tags={tags!r}): a positive timeout and a list of tags.")
+    names = checked_life("@cached", timeout, tags)
 
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
+        if not hasattr(function, "__call__") or not hasattr(function, "__qualname__"):  # noqa: B004 – mypy knows that it is
+            raise ConfigurationError(
+                f"@cached: {function!r} is no function; put @cached under @classmethod, over a def."
+            )
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"@cached: {name_of(function)} is a generator; return a list of what it yields.")
         if not iscoroutinefunction(function):
-            return Cached(function, timeout, tags, per_tenant, key)
-        wrapper = AsyncCached(function, timeout, tags, per_tenant, key)
+            return Cached(function, timeout, names, per_tenant, key)
+        wrapper: Any = AsyncCached(function, timeout, names, per_tenant, key)
         markcoroutinefunction(wrapper)
-        return wrapper
+        decorated: Cached[P, R] = wrapper
+        return decorated
 
     return decorate
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What the results are kept under; lambdas of one module are told apart by their lines."""
+    name = f"fn.{function.__module__}.{function.__qualname__}"
+    return f"{name}:{function.__code__.co_firstlineno}" if function.__name__ == "<lambda>" else name

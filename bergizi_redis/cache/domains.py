@@ -1,22 +1,24 @@
 """Domain caches: named families of a tenant's entries – menus, stock, staff – with a life and tags of their own.
 
-Promise: every entry belongs to one tenant, and none is served after its tags, its domain or its tenant were invalidated.
-Round trips: get 1, set 2, get_or_compute 1 on a hit and 2 on a miss, invalidate 1. Redis down: a get misses, a set is
-logged and counted, an invalidation is kept and sent before this process reads again.
+Promise: every entry belongs to one tenant, and none is served after its tags, its domain or its tenant were voided.
+What ``set`` is given was computed before: where an invalidation may come in between, use ``get_or_compute`` or
+``lookup``. Round trips: get 1, set 2, get_or_compute 1 on a hit and 2 on a miss, invalidate 1. Redis down: a get
+misses, a set is logged and counted, an invalidation is kept and sent before this process reads again.
 """
 
-import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from asgiref.sync import iscoroutinefunction
 from django.core.cache import caches
 
 from bergizi_redis import keys
+from bergizi_redis.cache.addresses import Address, address_of, bucket_of
+from bergizi_redis.cache.awaiting import called
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.lookup import Lookup
-from bergizi_redis.cache.reading import MISSING, Address
+from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.tenancy import current_tenant
@@ -25,31 +27,38 @@ T = TypeVar("T")
 
 LONG = 2 * 3600  # seconds: what changes a few times a week, such as menus and staff
 SHORT = 5 * 60  # seconds: what changes all day, such as stock and deliveries
-BUCKETS = 64  # one entry is invalidated with 1/64 of its domain: a version for each entry would double its memory
 
 
 def tagged_cache() -> TaggedRedisCache:
-    """The cache behind ``CACHE_ALIAS``; ``ConfigurationError`` when that alias cannot hold tags."""
-    cache = caches[config.CACHE_ALIAS]
+    """The cache behind ``CACHE_ALIAS``; ``ConfigurationError`` when that alias is missing or cannot hold tags."""
+    alias = config.CACHE_ALIAS
+    if alias not in caches.settings:
+        raise ConfigurationError(f"There is no CACHES[{alias!r}], which domains and @cached need (CACHE_ALIAS).")
+    cache = caches[alias]
     if not isinstance(cache, TaggedRedisCache):
         raise ConfigurationError(
-            f"CACHES[{config.CACHE_ALIAS!r}] is a {type(cache).__name__}; domains and @cached need the BACKEND "
+            f"CACHES[{alias!r}] is a {type(cache).__name__}; domains and @cached need the BACKEND "
             "'bergizi_redis.cache.backend.TaggedRedisCache'."
         )
     return cache
 
 
-def bucket_of(domain: str, name: str) -> str:
-    """The tag that an entry shares with 1/64 of its domain."""
-    return f"{domain}#{zlib.crc32(name.encode('utf-8', 'surrogatepass')) % BUCKETS}"
+def checked_life(owner: str, life: object, tags: Any) -> tuple[str, ...]:
+    """The tags; ``ConfigurationError``, naming ``owner``, for tags or a life (seconds) that cannot be."""
+    if isinstance(life, bool) or not isinstance(life, int | float) or not life > 0:
+        raise ConfigurationError(f"{owner}: a life of {life!r}; expected a positive number of seconds.")
+    try:
+        return tag_names(tags) or ()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{owner}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """``ttl`` in seconds. Every entry carries the domain's name as a tag, and ``tags``.
 
-    ``tenant`` is an id such as ``"sppg-jakarta-001"``, or None for the tenant in force (``TenantRequired`` without one).
-    ``ident`` is a number or text that names the entry in its domain.
+    ``tenant`` is an id such as ``"sppg-jakarta-001"``, or None for the one in force (``TenantRequired`` without).
+    ``ident`` is a number or text that names the entry in its domain; 42 and ``"42"`` are one name.
     """
 
     name: str
@@ -57,54 +66,58 @@ class Domain:
     tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if not str(self.name).isidentifier():
             raise ConfigurationError(f"Domain name {self.name!r}: use letters, digits and '_', such as 'menu'.")
-
-    def address(self, tenant: str | None, ident: object, part: str = "") -> Address:
-        """``part`` sets a domain's lists apart from its entries."""
-        owner = self._owner(tenant)
-        scope = tagged_cache().scope_of(owner)
-        own = bucket_of(self.name, f"{part}{ident}")
-        key = keys.cache_entry(owner, self.name + part, ident)
-        return Address(key, scope.read_by((self.name, *self.tags), own), self.name)
+        object.__setattr__(self, "tags", checked_life(f"Domain {self.name!r}", self.ttl, self.tags))
 
     def lookup(self, tenant: str | None, ident: object) -> Lookup:
         """Read – compute – store by hand: ``with menu.lookup(tenant, 42) as entry:``."""
-        return Lookup(tagged_cache(), self.address(tenant, ident))
+        cache = tagged_cache()
+        return Lookup(cache, self._entry(cache, tenant, ident))
 
     def get(self, tenant: str | None, ident: object, default: Any = None) -> Any:
-        found, _ = tagged_cache().look(self.address(tenant, ident))
+        cache = tagged_cache()
+        found, _ = cache.look(self._entry(cache, tenant, ident))
         return default if found is MISSING else found
 
     async def aget(self, tenant: str | None, ident: object, default: Any = None) -> Any:
-        found, _ = await tagged_cache().alook(self.address(tenant, ident))
+        cache = tagged_cache()
+        found, _ = await cache.alook(self._entry(cache, tenant, ident))
         return default if found is MISSING else found
 
     def set(self, tenant: str | None, ident: object, value: Any, ttl: float | None = None) -> bool:
         """False when it could not be stored. ``ttl`` in seconds, the domain's own by default."""
-        return tagged_cache().put(self.address(tenant, ident), value, self.ttl if ttl is None else ttl)
+        cache = tagged_cache()
+        return cache.put(self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl)
 
     async def aset(self, tenant: str | None, ident: object, value: Any, ttl: float | None = None) -> bool:
-        return await tagged_cache().aput(self.address(tenant, ident), value, self.ttl if ttl is None else ttl)
+        cache = tagged_cache()
+        return await cache.aput(self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl)
 
     def get_list(self, tenant: str | None, default: Any = None, name: str = "all") -> Any:
         """The list that ``set_list`` stored; ``name`` tells several lists of one domain apart."""
-        found, _ = tagged_cache().look(self.address(tenant, name, ".list"))
+        cache = tagged_cache()
+        found, _ = cache.look(self._list(cache, tenant, name))
         return default if found is MISSING else found
 
     async def aget_list(self, tenant: str | None, default: Any = None, name: str = "all") -> Any:
-        found, _ = await tagged_cache().alook(self.address(tenant, name, ".list"))
+        cache = tagged_cache()
+        found, _ = await cache.alook(self._list(cache, tenant, name))
         return default if found is MISSING else found
 
     def set_list(self, tenant: str | None, rows: Sequence[Any], ttl: float | None = None, name: str = "all") -> bool:
-        return tagged_cache().put(self.address(tenant, name, ".list"), rows, self.ttl if ttl is None else ttl)
+        cache = tagged_cache()
+        return cache.put(self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl)
 
     async def aset_list(
         self, tenant: str | None, rows: Sequence[Any], ttl: float | None = None, name: str = "all"
     ) -> bool:
-        return await tagged_cache().aput(self.address(tenant, name, ".list"), rows, self.ttl if ttl is None else ttl)
+        cache = tagged_cache()
+        return await cache.aput(self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl)
 
-    def get_or_compute(self, tenant: str | None, ident: object, compute: Callable[[], T], ttl: float | None = None) -> T:
+    def get_or_compute(
+        self, tenant: str | None, ident: object, compute: Callable[[], T], ttl: float | None = None
+    ) -> T:
         """The entry, or what ``compute()`` returns, stored unless the domain was invalidated while it ran."""
         with self.lookup(tenant, ident) as entry:
             if entry.missed:
@@ -118,30 +131,42 @@ class Domain:
         """``compute`` may be a function or a coroutine function."""
         async with self.lookup(tenant, ident) as entry:
             if entry.missed:
-                value = await compute() if iscoroutinefunction(compute) else compute()
-                await entry.astore(value, self.ttl if ttl is None else ttl)
+                await entry.astore(await called(compute), self.ttl if ttl is None else ttl)
         return entry.value
 
     def invalidate(self, tenant: str | None, ident: object | None = None) -> None:
-        """Void the tenant's whole domain, or one entry (and with it at most 1/64 of the domain)."""
+        """Void the tenant's whole domain; or one entry, with every list (it may be in one) and 1/64 of the rest."""
         owner = self._owner(tenant)
         if ident is None:
             tagged_cache().invalidate_tags([self.name], tenant=owner)
         else:
-            tagged_cache().bump(self._bucket(owner, ident))
+            tagged_cache().bump_own(owner, self._own_tags(ident))
 
     async def ainvalidate(self, tenant: str | None, ident: object | None = None) -> None:
         owner = self._owner(tenant)
         if ident is None:
             await tagged_cache().ainvalidate_tags([self.name], tenant=owner)
         else:
-            await tagged_cache().abump(self._bucket(owner, ident))
+            await tagged_cache().abump_own(owner, self._own_tags(ident))
+
+    def _own_tags(self, ident: object) -> tuple[str, str]:
+        return bucket_of(self.name, str(ident)), self._lists
+
+    @property
+    def _lists(self) -> str:
+        return f"{self.name}#lists"
+
+    def _entry(self, cache: TaggedRedisCache, tenant: str | None, ident: object) -> Address:
+        name = str(ident)
+        scope = cache.scope_of(self._owner(tenant))
+        return address_of(scope, self.name, "", name, tuple(self.tags), bucket_of(self.name, name))
+
+    def _list(self, cache: TaggedRedisCache, tenant: str | None, name: str) -> Address:
+        scope = cache.scope_of(self._owner(tenant))
+        return address_of(scope, self.name, ".list", name, tuple(self.tags), self._lists)
 
     def _owner(self, tenant: str | None) -> str:
-        return keys.validated_tenant(current_tenant() if tenant is None else tenant)
-
-    def _bucket(self, owner: str, ident: object) -> Collection[str]:
-        return tagged_cache().scope_of(owner).bumped_by((), own=[bucket_of(self.name, str(ident))])
+        return current_tenant() if tenant is None else keys.validated_tenant(tenant)
 
 
 menu = Domain("menu", LONG)

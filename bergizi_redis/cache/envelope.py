@@ -16,8 +16,9 @@ An untagged entry has no envelope: its bytes are those that django-redis writes.
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAGIC = 0xC1
 FORMAT = 1
@@ -49,36 +50,41 @@ class Envelope:
         head = _head.pack(MAGIC, FORMAT, flags, self.created & 0xFFFFFFFF, cost, self.soft, self.digest)
         if self.names is None:
             return head + self.payload
-        names = SEPARATOR.join(self.names).encode()
+        names = SEPARATOR.join(self.names).encode("utf-8", "surrogatepass")
         return b"".join((head, _length.pack(len(names)), names, self.payload))
 
 
 def unpack(data: bytes) -> Envelope | None:
     """The envelope, or None for bytes of another format version or cut short: the reader treats those as a miss."""
-    if len(data) < _head.size or data[1] != FORMAT:
+    if len(data) < _head.size or data[0] != MAGIC or data[1] != FORMAT:
         return None
     _, _, flags, created, cost, soft, digest = _head.unpack_from(data)
-    names = None
-    start = _head.size
-    if flags & NAMES_FOLLOW:
-        (length,) = _length.unpack_from(data, start)
-        start += _length.size
-        text = data[start : start + length].decode()
-        names = tuple(text.split(SEPARATOR)) if text else ()
-        start += length
-    return Envelope(data[start:], digest, names, created, cost, soft, bool(flags & UNTAGGED))
+    if not flags & NAMES_FOLLOW:
+        return Envelope(data[_head.size :], digest, None, created, cost, soft, bool(flags & UNTAGGED))
+    start = _head.size + _length.size
+    end = start + int.from_bytes(data[_head.size : start], "big")
+    if len(data) < max(start, end):
+        return None
+    try:
+        text = data[start:end].decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    names = tuple(text.split(SEPARATOR)) if text else ()
+    return Envelope(data[end:], digest, names, created, cost, soft, bool(flags & UNTAGGED))
 
 
 def is_enveloped(data: object) -> bool:
     return isinstance(data, bytes) and data[:1] == b"\xc1"
 
 
-def digest_of(keys: Sequence[str], versions: Iterable[bytes | None]) -> bytes | None:
+def digest_of(keys: tuple[str, ...], versions: Sequence[bytes | None]) -> bytes | None:
     """Digest of the pairs, or None where a version is missing: nothing can be valid then."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for key, version in zip(keys, versions, strict=True):
-        if version is None:
-            return None
-        name = key.encode()
-        hasher.update(len(name).to_bytes(2, "big") + name + version)
-    return hasher.digest()
+    if None in versions:
+        return None
+    return hashlib.blake2b(_digest_of_names(keys) + b"".join(versions), digest_size=16).digest()  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4096)
+def _digest_of_names(keys: tuple[str, ...]) -> bytes:
+    """Apart from the versions, because every read with the same tags asks for it."""
+    return hashlib.blake2b(repr(keys).encode(), digest_size=16).digest()

@@ -1,21 +1,24 @@
 """``@invalidates``: when a model is saved or deleted, void what was computed from it.
 
 Promise: the tenant and the tags are taken when the row is saved; the bump is sent after the transaction committed, in
-one round trip for all rows of a run of saves; a rollback, of a savepoint too, sends nothing. Redis down: the save
-stands, the bump is kept and sent before this process reads its cache again.
+one round trip for all rows that it kept; a rollback, of a savepoint too, sends nothing; what another app does on commit
+cannot get in the way. Redis down: the save stands, the bump is kept and sent before this process reads its cache again.
 
-Django sends no signal for ``QuerySet.update()``, ``bulk_create()`` and raw SQL: call ``cache.invalidate_tags()`` there.
+Subclasses and proxies of the models count as they do. Django sends no signal for ``QuerySet.update()``,
+``bulk_create()`` and raw SQL: call ``cache.invalidate_tags()`` there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from django.db import connections, router
 from django.db.models import Model
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import class_prepared, post_delete, post_save
 
 from bergizi_redis.cache.domains import tagged_cache
+from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.signals import tags_invalidated
@@ -28,59 +31,102 @@ class Touched:
     tenant: str | None
     tags: Sequence[str]
 
+    def __post_init__(self) -> None:
+        tenant = None if self.tenant is None else validated_tenant(str(self.tenant))
+        object.__setattr__(self, "tenant", tenant)
+        object.__setattr__(self, "tags", tag_names(self.tags) or ())
+
 
 class Batch:
-    """What one transaction (or one savepoint of it) has touched so far; called by Django after the commit."""
+    """What rows that share one fate have touched; Django calls it after the commit, or drops it at the rollback.
 
-    def __init__(self) -> None:
+    The first that is called sends for all that are left: those of a rolled back savepoint are gone by then, for
+    nothing but Django's list holds them.
+    """
+
+    def __init__(self, siblings: "WeakSet[Batch]") -> None:
         self.touched: dict[str | None, dict[str, None]] = {}
+        self.siblings = siblings
+        siblings.add(self)
 
     def add(self, touched: Touched) -> None:
-        tenant = None if touched.tenant is None else validated_tenant(str(touched.tenant))
-        self.touched.setdefault(tenant, {}).update(dict.fromkeys(touched.tags))
+        self.touched.setdefault(touched.tenant, {}).update(dict.fromkeys(touched.tags))
 
     def __call__(self) -> None:
+        merged: dict[str | None, dict[str, None]] = {}
+        for batch in list(self.siblings):
+            for tenant, tags in batch.touched.items():
+                merged.setdefault(tenant, {}).update(tags)
+            batch.touched = {}
         cache = tagged_cache()
-        cache.bump({key for tenant, tags in self.touched.items() for key in cache.scope_of(tenant).bumped_by(tags)})
-        for tenant, tags in self.touched.items():
-            tags_invalidated.send(type(cache), tenant=tenant, tags=tuple(tags))
+        cache.bump({key for tenant, tags in merged.items() for key in cache.scope_of(tenant).bumped_by(tags)})
+        for tenant, tags in merged.items():
+            tags_invalidated.send_robust(type(cache), tenant=tenant, tags=tuple(tags))
+
+
+_batches: "WeakKeyDictionary[Any, WeakSet[Batch]]" = WeakKeyDictionary()
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Model)
 
 
 def invalidates(*models: type[Model]) -> Callable[[Callable[[Any], Touched]], Callable[[Any], Touched]]:
     """Call the function with each saved or deleted instance of the models, and void what it says was touched."""
-    if not models or not all(isinstance(model, type) and issubclass(model, Model) for model in models):
+    if not models or not all(map(_is_model, models)):
         raise ConfigurationError(f"@invalidates{models!r}: name the models, such as @invalidates(Menu, Recipe).")
 
     def decorate(function: Callable[[Any], Touched]) -> Callable[[Any], Touched]:
+        name = f"bergizi_redis.{function.__module__}.{function.__qualname__}"
+
         def receive(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
             touch(function(instance), using)
 
+        def connect(sender: type[Model], **_: Any) -> None:
+            if issubclass(sender, models):
+                for signal in (post_save, post_delete):
+                    signal.connect(receive, sender=sender, weak=False, dispatch_uid=name)
+
+        # Django tells the class of the instance, which may be a subclass; one that is not made yet comes later.
         for model in models:
-            name = f"{function.__module__}.{function.__qualname__}:{model._meta.label_lower}"
-            for signal in (post_save, post_delete):
-                signal.connect(receive, sender=model, weak=False, dispatch_uid=f"bergizi_redis.{name}")
+            for kind in _with_subclasses(model):
+                connect(kind)
+        class_prepared.connect(connect, weak=False, dispatch_uid=name)
         return function
 
     return decorate
+
+
+def _with_subclasses(model: type[Model]) -> Iterator[type[Model]]:
+    yield model
+    for kind in model.__subclasses__():
+        yield from _with_subclasses(kind)
 
 
 def touch(touched: Touched, using: str | None = None) -> None:
     """Void the tags when the transaction on the database ``using`` has committed; at once outside of one."""
     if not isinstance(touched, Touched):
         raise TypeError(f"An @invalidates function returned {touched!r}; expected Touched(tenant=…, tags=[…]).")
+    tagged_cache()  # a cache that cannot hold tags is told now, not by a line in the log after the commit
     connection = connections[using or router.db_for_write(Model)]
-    batch = _open_batch(connection)
-    if batch is None:
-        batch = Batch()
+    siblings = _batches.setdefault(connection, WeakSet())
+    if not connection.in_atomic_block:
+        batch = Batch(siblings)
         batch.add(touched)
         connection.on_commit(batch, robust=True)
     else:
-        batch.add(touched)
+        _batch_of(connection, siblings).add(touched)
 
 
-def _open_batch(connection: Any) -> Batch | None:
-    """The batch that was registered last, if nothing else and no savepoint came in between: it shares its fate."""
-    if not connection.in_atomic_block or not connection.run_on_commit:
-        return None
-    savepoints, function, *_ = connection.run_on_commit[-1]
-    return function if isinstance(function, Batch) and savepoints == set(connection.savepoint_ids) else None
+def _batch_of(connection: Any, siblings: "WeakSet[Batch]") -> Batch:
+    """The batch of the savepoints in force. Batches stand first in Django's list: a function of another app that fails
+    after the commit takes those behind it along. Not so in a test case, whose captured callbacks are a list's end."""
+    savepoints: set[str | None] = set(connection.savepoint_ids) - {None}
+    in_test = any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+    hooks = connection.run_on_commit
+    if not in_test and hooks and isinstance(hooks[0][1], Batch) and hooks[0][0] == savepoints:
+        batch: Batch = hooks[0][1]
+        return batch
+    batch = Batch(siblings)
+    hooks.insert(len(hooks) if in_test else 0, (savepoints, batch, True))
+    return batch

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC109 – Django's signatures
 """The race-free read – compute – store, spelled out.
 
 The versions of the tags are read before the value is computed and stored with it: if one of them moves meanwhile, what
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from bergizi_redis.cache.reading import MISSING, Address
+from bergizi_redis.cache.addresses import Address
+from bergizi_redis.cache.reading import MISSING
 
 if TYPE_CHECKING:
     from bergizi_redis.cache.backend import TaggedRedisCache
@@ -26,7 +28,7 @@ class Lookup:
 
     def __init__(self, cache: "TaggedRedisCache", address: Address, names: Sequence[str] | None = None) -> None:
         self._cache = cache
-        self._address = address
+        self.address = address
         self._names = None if names is None else tuple(names)
         self._token = b""
         self._began = 0.0
@@ -41,10 +43,10 @@ class Lookup:
         return self
 
     def __enter__(self) -> "Lookup":
-        return self._arrive(*self._cache.look(self._address))
+        return self._arrive(*self._cache.look(self.address))
 
     async def __aenter__(self) -> "Lookup":
-        return self._arrive(*await self._cache.alook(self._address))
+        return self._arrive(*await self._cache.alook(self.address))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Nothing to undo: a value that was not stored is simply missing."""
@@ -57,12 +59,12 @@ class Lookup:
     def store(self, value: Any, timeout: Any = DEFAULT_TIMEOUT) -> bool:
         """Store the computed value for ``timeout`` seconds; False when Redis is down."""
         self.value = value
-        return bool(self._token) and self._cache.put(self._address, value, timeout, self._token, self._names, self._cost)
+        return bool(self._token) and self._cache.put(self.address, value, timeout, self._token, self._names, self._cost)
 
     async def astore(self, value: Any, timeout: Any = DEFAULT_TIMEOUT) -> bool:
         self.value = value
         return bool(self._token) and await self._cache.aput(
-            self._address, value, timeout, self._token, self._names, self._cost
+            self.address, value, timeout, self._token, self._names, self._cost
         )
 
     @property

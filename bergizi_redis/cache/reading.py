@@ -10,31 +10,24 @@ A tagged entry is served only if the versions of its tags, read with it or after
 | look, tags known | 1, 2 where a version had to be made |
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bergizi_redis.cache import tags as tag_versions
+from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.envelope import Envelope, digest_of, is_enveloped, unpack
 from bergizi_redis.cache.process import ProcessState
 from bergizi_redis.cache.tags import Scope
+from bergizi_redis.cache.unsent import batched
 from bergizi_redis.exchange import Exchange
+
+logger = logging.getLogger("bergizi_redis.cache")
 
 MISSING = object()
 SETTLED_AT_ONCE = 1000
-
-
-def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an entry lives and which versions it depends on; ``domain`` is what it is counted under."""
-
-    key: str
-    version_keys: tuple[str, ...]
-    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +41,46 @@ class Reading:
 
     def settle(self) -> Exchange[None]:
         """Send what an outage kept back. While that fails, so does what was to follow: a read is a miss then."""
-        deleted, bumped = list(self.state.unsent_keys), set(self.state.unsent_versions)
+        deleted, bumped = self.state.unsent.owed()
         for some in batched(deleted, SETTLED_AT_ONCE):
-            yield lambda client, some=some: client.unlink(*some)
+            yield partial(unlink, some)
         yield from tag_versions.bump(bumped, self.clustered)
-        self.state.unsent_keys.difference_update(deleted)
-        self.state.unsent_versions.difference_update(bumped)
+        self.state.unsent.settled(deleted, bumped)
+
+    def is_plain(self, key: str) -> bool:
+        """Whether a bare GET will do: this process knows of no tags of the entry, and owes nothing."""
+        return key not in self.state.hints and not self.state.unsent
 
     def get(self, key: str, scope: Scope) -> Exchange[Any]:
         """The value, or ``MISSING``."""
-        if self.state.owes:
+        if self.state.unsent:
             yield from self.settle()
-        hint = self.state.hints.get(key, ())
-        if hint:
-            raw, *found = yield from tag_versions.get_all([key, *hint], self.clustered)
-        else:
-            raw, found = (yield lambda client: client.get(key)), []
-        if raw is None:
-            self.state.counters.add("misses")
-            return MISSING
-        if not is_enveloped(raw):
-            self.state.counters.add("hits")
-            return self.decode(raw)
-        values = yield from self._judged({key: raw}, dict(zip(hint, found, strict=True)), scope)
+        hint = self.state.hints.get(key)
+        if hint is None:
+            return (yield from self.judged(key, (yield lambda client: client.get(key)), scope))
+        raw, *versions = yield tag_versions.get_all((key, *hint), self.clustered)
+        return (yield from self.judged(key, raw, scope, dict(zip(hint, versions, strict=True))))
+
+    def judged(
+        self, key: str, raw: bytes | None, scope: Scope, versions: dict[str, bytes | None] | None = None
+    ) -> Exchange[Any]:
+        """The value, or ``MISSING``, of what stands under the key; ``versions`` are those that were read with it."""
+        if raw is None or not is_enveloped(raw):
+            return self.bare(raw)
+        values = yield from self._judged({key: raw}, versions or {}, scope)
         return values.get(key, MISSING)
+
+    def bare(self, raw: bytes | None) -> Any:
+        """The value, or ``MISSING``, of what has no envelope."""
+        self.state.counters.add("misses" if raw is None else "hits")
+        return MISSING if raw is None else self.decode(raw)
 
     def get_many(self, names: Sequence[str], scope: Scope) -> Exchange[dict[str, Any]]:
         """The living values by key."""
-        if self.state.owes:
+        if self.state.unsent:
             yield from self.settle()
         hinted = list({version for key in names for version in self.state.hints.get(key, ())})
-        replies = yield from tag_versions.get_all([*names, *hinted], self.clustered)
+        replies = yield tag_versions.get_all([*names, *hinted], self.clustered)
         raw = {key: data for key, data in zip(names, replies, strict=False) if data is not None}
         versions = dict(zip(hinted, replies[len(names) :], strict=True))
         self.state.counters.add("misses", times=len(names) - len(raw))
@@ -89,17 +91,35 @@ class Reading:
     ) -> Exchange[dict[str, Any]]:
         """Decode the entries that live; ``versions`` are those read so far, the others are read in one go."""
         opened = {key: self._opened(key, data, scope) for key, data in raw.items()}
-        wanted = [key for _, keys in opened.values() for key in keys if key not in versions]
+        wanted = list({name for _, names in opened.values() for name in names if name not in versions})
         if wanted:
-            versions.update(zip(wanted, (yield from tag_versions.get_all(wanted, self.clustered)), strict=True))
+            versions.update(zip(wanted, (yield tag_versions.get_all(wanted, self.clustered)), strict=True))
         values = {}
-        for key, (envelope, keys) in opened.items():
-            if envelope is not None and lives(envelope, keys, [versions[name] for name in keys]):
+        stale = 0
+        for key, (envelope, names) in opened.items():
+            if envelope is None or not lives(envelope, names, [versions[name] for name in names]):
+                stale += 1
+            elif not names:
                 values[key] = self.decode(envelope.payload)
+            elif (value := self._decoded(envelope.payload)) is not MISSING:
+                values[key] = value
         self.state.counters.add("hits", times=len(values))
-        self.state.counters.add("misses", times=len(raw) - len(values))
-        self.state.counters.add("stale", times=len(raw) - len(values))
+        if len(values) < len(raw):
+            self.state.counters.add("misses", times=len(raw) - len(values))
+            self.state.counters.add("stale", times=stale)
         return values
+
+    def _decoded(self, payload: bytes) -> Any:
+        """The value of a tagged entry, or ``MISSING`` where this code cannot read what another version of it wrote."""
+        try:
+            return self.decode(payload)
+        except Exception as error:  # a serializer may raise anything
+            if self.state.worth_logging():
+                logger.warning(
+                    "A cached value cannot be read, so it counts as missing: %s", type(error).__name__,
+                    extra={"action": "cache_unreadable"},
+                )  # fmt: skip
+            return MISSING
 
     def _opened(self, key: str, data: bytes, scope: Scope) -> tuple[Envelope | None, tuple[str, ...]]:
         """Envelope and the version keys it depends on: none for an entry without tags."""
@@ -115,15 +135,18 @@ class Reading:
         return envelope, versions
 
     def look(self, address: Address) -> Exchange[tuple[Any, bytes]]:
-        """(value or ``MISSING``, token): entry and versions at once, a second round trip where a version was missing."""
-        if self.state.owes:
+        """(value or ``MISSING``, token): entry and versions at once, then what versions were missing."""
+        if self.state.unsent:
             yield from self.settle()
-        raw, *versions = yield from tag_versions.get_all([address.key, *address.version_keys], self.clustered)
+        raw, *versions = yield tag_versions.get_all((address.key, *address.version_keys), self.clustered)
         token = digest_of(address.version_keys, versions)
-        envelope = unpack(raw) if is_enveloped(raw) else None
-        if token is not None and envelope is not None and envelope.digest == token:
-            self.state.counters.add("hits", address.domain)
-            return self.decode(envelope.payload), token
+        if raw is not None and token is not None:
+            envelope = unpack(raw)
+            if envelope is not None and envelope.digest == token:
+                value = self._decoded(envelope.payload)
+                if value is not MISSING:
+                    self.state.counters.add("hits", address.domain)
+                    return value, token
         self.state.counters.add("misses", address.domain)
         if raw is not None:
             self.state.counters.add("stale", address.domain)
@@ -132,6 +155,10 @@ class Reading:
         return MISSING, token
 
 
-def lives(envelope: Envelope, version_keys: Sequence[str], versions: Sequence[bytes | None]) -> bool:
+def unlink(names: Sequence[str], client: Any) -> Any:
+    return client.unlink(*names)
+
+
+def lives(envelope: Envelope, version_keys: tuple[str, ...], versions: Sequence[bytes | None]) -> bool:
     """Whether an opened entry may be served, given the versions of now."""
     return envelope.untagged or digest_of(version_keys, versions) == envelope.digest

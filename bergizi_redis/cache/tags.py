@@ -16,21 +16,45 @@ Round trips: read 1 (0 where it rides with the entry), bump 1; on a cluster one 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from redis.crc import key_slot
+from redis.exceptions import OutOfMemoryError
 
 from bergizi_redis import keys
-from bergizi_redis.cache.envelope import digest_of
+from bergizi_redis.cache.envelope import SEPARATOR, digest_of
 from bergizi_redis.conf import config
-from bergizi_redis.exchange import Exchange, evaluate
+from bergizi_redis.exchange import Exchange, Request, evaluate
 from bergizi_redis.scripts.script import script
 
 VERSION_LIFE = 30 * 24 * 3600  # seconds; longer than any tagged entry, so that a version is never outlived
 LONGEST_ENTRY = VERSION_LIFE // 2
+LONGEST_NAMES = 0xFFFF  # bytes of all names of one entry
+
+
+def tag_names(tags: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The tags in their one order, each once. ``TypeError`` for a bare string: it would be taken for its letters."""
+    if tags is None:
+        return None
+    names = () if isinstance(tags, str | bytes) else tuple(tags)
+    if isinstance(tags, str | bytes) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"tags is {tags!r}; expected a list of strings, such as ['menus'].")
+    return _checked(names)
+
+
+@lru_cache(maxsize=4096)
+def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not name or SEPARATOR in name:
+            raise ValueError(f"{name!r} is no tag: use text that is not empty and has no U+001F in it.")
+    if len(SEPARATOR.join(names).encode("utf-8", "surrogatepass")) > LONGEST_NAMES:
+        raise ValueError(
+            f"{len(names)} tags have names of more than {LONGEST_NAMES} bytes in all; use fewer or shorter."
+        )
+    return tuple(sorted(set(names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +64,13 @@ class Scope:
     tenant: str | None = None
     namespace: str = ""
 
-    def read_by(self, tags: Sequence[str], own: str | None = None) -> tuple[str, ...]:
+    def read_by(self, tags: tuple[str, ...], own: str | None = None) -> tuple[str, ...]:
         """Version keys that an entry with these tags depends on. ``own`` is a tag of the tenant's alone."""
-        return _read_keys(config.KEY_PREFIX, self.namespace, self.tenant, tuple(tags), own)
+        common = _read_keys(config.KEY_PREFIX, self.namespace, self.tenant, tags)
+        return common if own is None else (*common, keys.tag_version(self.tenant, own, self.namespace))
 
     def bumped_by(self, tags: Iterable[str], own: Iterable[str] = ()) -> set[str]:
-        """Version keys that a write in this scope makes anew; without tags all that the tenant has."""
+        """Version keys that a write in this scope makes anew; ``own`` as in ``read_by``."""
         tags = tuple(tags)
         shared = {keys.tag_version(None, tag, self.namespace) for tag in tags}
         mine = {keys.tag_version(self.tenant, tag, self.namespace) for tag in own}
@@ -59,21 +84,17 @@ class Scope:
 
 
 @lru_cache(maxsize=4096)
-def _read_keys(
-    prefix: str, namespace: str, tenant: str | None, tags: tuple[str, ...], own: str | None
-) -> tuple[str, ...]:
+def _read_keys(prefix: str, namespace: str, tenant: str | None, tags: tuple[str, ...]) -> tuple[str, ...]:
     """Cached because a read asks for them each time; ``prefix`` is there to be part of the cache's key."""
     found = [keys.epoch(namespace)]
     if tenant is not None:
         found.append(keys.tenant_version(tenant, namespace))
         found += [keys.tag_everywhere(tag, namespace) for tag in tags]
     found += [keys.tag_version(tenant, tag, namespace) for tag in tags]
-    if own is not None:
-        found.append(keys.tag_version(tenant, own, namespace))
     return tuple(dict.fromkeys(found))
 
 
-def read(version_keys: Sequence[str], clustered: bool = False) -> Exchange[bytes]:
+def read(version_keys: tuple[str, ...], clustered: bool = False) -> Exchange[bytes]:
     """The token: digest of the current versions, made where missing. Ask before computing. One round trip."""
     versions: dict[str, bytes] = {}
     for group in by_slot(version_keys) if clustered else [version_keys]:
@@ -85,8 +106,12 @@ def read(version_keys: Sequence[str], clustered: bool = False) -> Exchange[bytes
     return token
 
 
-def bump(version_keys: Iterable[str], clustered: bool = False) -> Exchange[None]:
-    """Make each version anew: what depends on one of them is dead from here on. One round trip, one MULTI."""
+def bump(version_keys: Collection[str], clustered: bool = False) -> Exchange[None]:
+    """Make each version anew: what depends on one of them is dead from here on. One round trip, one MULTI.
+
+    A server that is full and may not evict refuses new versions, but not to forget the old ones: that voids as much,
+    and the next reader makes them.
+    """
     fresh = [(key, os.urandom(8)) for key in sorted(version_keys)]
 
     def send(client: Any) -> Any:
@@ -96,14 +121,17 @@ def bump(version_keys: Iterable[str], clustered: bool = False) -> Exchange[None]
         return pipeline.execute()
 
     if fresh:
-        yield send
+        try:
+            yield send
+        except OutOfMemoryError:
+            yield lambda client: client.unlink(*version_keys)
 
 
-def get_all(names: Sequence[str], clustered: bool = False) -> Exchange[list[bytes | None]]:
-    """MGET, one round trip; on a cluster one for each slot."""
+def get_all(names: Sequence[str], clustered: bool = False) -> Request:
+    """The request for all of them: MGET, one round trip; on a cluster one for each slot."""
     if clustered:
-        return (yield lambda client: client.mget_nonatomic(names))
-    return (yield lambda client: client.mget(names))
+        return lambda client: client.mget_nonatomic(names)
+    return lambda client: client.mget(names)
 
 
 def by_slot(names: Sequence[str]) -> list[list[str]]:

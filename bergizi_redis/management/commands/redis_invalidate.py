@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import RedisError
 
 from bergizi_redis.cache.domains import tagged_cache
-from bergizi_redis.exceptions import TenantError
+from bergizi_redis.connections import explain
+from bergizi_redis.exceptions import BergiziRedisError
 from bergizi_redis.keys import validated_tenant
 
 
@@ -23,14 +25,16 @@ class Command(BaseCommand):
             raise CommandError("Name the tags to invalidate, or --all for every entry.")
         try:
             tenant = None if tenant is None else validated_tenant(tenant)
-        except TenantError as error:
+            cache = tagged_cache()
+            if tags:
+                cache.invalidate_tags(tags, tenant=tenant)
+            else:
+                cache.invalidate_all(tenant=tenant)
+        except (BergiziRedisError, ValueError) as error:
             raise CommandError(str(error)) from error
-        cache = tagged_cache()
-        if tags:
-            cache.invalidate_tags(tags, tenant=tenant)
-        else:
-            cache.invalidate_all(tenant=tenant)
-        if cache.state.owes:
+        except RedisError as error:
+            raise CommandError(f"{explain(error)} See `manage.py redis_health`.") from error
+        if cache.state.unsent:
             raise CommandError("Redis cannot be asked, so nothing was invalidated. See `manage.py redis_health`.")
         whose = "every tenant" if tenant is None else tenant
         self.stdout.write(f"Invalidated {', '.join(tags) if tags else 'everything'} for {whose}.")
