@@ -1,8 +1,14 @@
-"""The only wiring: ``ready()`` registers the system checks and connects the rooms by their signals."""
+"""The only wiring: ``ready()`` registers the system checks and connects the rooms by their signals.
+
+Each feature is wired only where the project's settings ask for it.
+"""
 
 from importlib import import_module
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.conf import settings
+
+SESSION_ENGINE = "bergizi_redis.sessions.backend"
 
 
 class BergiziRedisConfig(AppConfig):
@@ -11,3 +17,14 @@ class BergiziRedisConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
+        if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
+            connect_sessions()
+
+
+def connect_sessions() -> None:
+    """Note tenant, address and device of a log-in that does not pass our middleware, such as a test client's."""
+    from django.contrib.auth.signals import user_logged_in
+
+    from bergizi_redis.sessions.login import note_login
+
+    user_logged_in.connect(note_login, dispatch_uid="bergizi_redis.sessions.note_login")
