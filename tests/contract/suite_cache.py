@@ -1,9 +1,9 @@
-"""Django's cache contract on this package's backend; ``test_django_cache.py`` runs it in a process of its own, on a server of its own."""
+"""Django's cache contract on this package's backend; ``test_django_cache.py`` runs it on a server of its own."""
 
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from cache.tests import BaseCacheTests, caches_setting_for_tests
+from cache.tests import BaseCacheTests, caches_setting_for_tests  # type: ignore[import-not-found]
 from django.conf import settings
 from django.core.cache import caches
 from django.test import TestCase, override_settings
@@ -34,7 +34,7 @@ def aliases(backend: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-class Contract(BaseCacheTests):
+class Contract(BaseCacheTests):  # type: ignore[misc]
     """Culling belongs to backends that count their entries: Redis has its own eviction."""
 
     test_cull = None
