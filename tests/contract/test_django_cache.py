@@ -29,7 +29,7 @@ def run_django_suite(module: str, settings_module: str, redis_url: str) -> str:
 
 
 def test_djangos_cache_contract_holds_blocking_and_awaiting(server: PrivateServer) -> None:
-    """All of it each way, less the three tests about culling, on a server apart: Django expects keys without a prefix."""
+    """All of it each way, less the three about culling, on a server apart: Django expects keys without a prefix."""
     printed = run_django_suite("tests.contract.suite_cache", "tests.contract.cache_settings", server.url)
     ran = re.search(r"Ran (\d+) tests", printed)
     assert ran
