@@ -327,13 +327,16 @@ def test_the_settings_of_the_readme_work_as_pasted(tmp_path: Path) -> None:
     assert silent == "System check identified no issues (0 silenced).\n"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        r'SESSION_ENGINE = .*', r'AUTHENTICATION_BACKENDS = .*', r'    "bergizi_redis\.tenancy\.TenantMiddleware",',
-        r'    "bergizi_redis\.security\.middleware\.LockoutMiddleware",.*', r'BERGIZI_REDIS = .*',
-    ],
-)  # fmt: skip
+LINES = {
+    "sessions": "SESSION_ENGINE = .*",
+    "lockout": "AUTHENTICATION_BACKENDS = .*",
+    "tenant": r'    "bergizi_redis\.tenancy\.TenantMiddleware",',
+    "refusal": r'    "bergizi_redis\.security\.middleware\.LockoutMiddleware",.*',
+    "settings": "BERGIZI_REDIS = .*",
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_each_line_of_the_settings_may_be_taken_out(tmp_path: Path, line: str) -> None:
     begin_project(tmp_path)
     without, times = re.subn(f"(?m)^{line}$", "", blocks(page("README.md"), "python")[0])
@@ -387,6 +390,7 @@ def tutorial(tmp_path: Path, redis_url: str, prefix: str) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_tutorial_and_the_snippets_of_readme_and_guides_run(tutorial: Path) -> None:
     interactive = ("shell", "redis_server")
     for block in blocks(page("docs/tutorial.md"), "console"):
