@@ -12,18 +12,18 @@ from typing import Any
 
 import redis.asyncio
 import redis.asyncio.client
-import redis.asyncio.cluster
 import redis.asyncio.connection
-from redis._parsers import AsyncCommandsParser
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
-from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
+from redis.exceptions import ConnectionError, MaxConnectionsError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from bergizi_redis.budget import POOL_IS_FULL, RETRIES, FullJitter, awithin, worth_retrying
+from bergizi_redis.aclusters import cluster
+from bergizi_redis.budget import RETRIES, FullJitter, aasking, worth_retrying
 from bergizi_redis.conf import config
 from bergizi_redis.connections import Role, alias_settings, budget_of, pool_key, share_of_node, timeouts
-from bergizi_redis.topology import NOT_TIMED_OUT, Topology, as_driver_errors, parse_location
+from bergizi_redis.pools import POOL_IS_FULL
+from bergizi_redis.topology import parse_location
 
 WAIT_SHARE = 0.9  # of the budget for a free connection: the pool must say that it is full before the time is up
 
@@ -140,11 +140,11 @@ class AsyncBudgetedPipeline(redis.asyncio.client.Pipeline):
     budget: float | None = None
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        async with awithin(self.budget):
+        async with aasking(self.connection_pool, self.budget):
             return await super().execute(raise_on_error)
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        async with awithin(self.budget):
+        async with aasking(self.connection_pool, self.budget):
             return await super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
@@ -154,7 +154,7 @@ class AsyncBudgetedRedis(redis.asyncio.Redis):
     budget: float | None = None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with awithin(self.budget):
+        async with aasking(self.connection_pool, self.budget):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> AsyncBudgetedPipeline:
@@ -163,58 +163,11 @@ class AsyncBudgetedRedis(redis.asyncio.Redis):
         return pipeline
 
 
-class _AnyNodesCommands(AsyncCommandsParser):
-    """Asks another node for the table of commands where the one that redis-py asks hangs."""
-
-    def __init__(self, cluster: "AsyncBudgetedCluster") -> None:
-        super().__init__()
-        self.cluster = cluster
-
-    async def initialize(self, node: Any = None) -> None:
-        try:
-            await super().initialize(node)
-        except (ConnectionError, TimeoutError):
-            if not (others := [other for other in self.cluster.get_primaries() if other != node]):
-                raise
-            await super().initialize(others[0])
-
-
-class AsyncBudgetedCluster(redis.asyncio.cluster.RedisCluster):
-    """The same for a loop; redis-py's opens at its first use by itself."""
-
-    ERRORS_ALLOW_RETRY = NOT_TIMED_OUT
-    budget: float | None = None
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        for nodes in ("nodes_cache", "startup_nodes"):  # redis-py leaves them open where the last command failed
-            await self.nodes_manager.aclose(nodes)
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        with as_driver_errors():
-            async with awithin(self.budget):
-                if self.get_default_node() is None:  # redis-py sends the first commands to any node, maybe a hung one
-                    await self.initialize()
-                return await super().execute_command(*args, **options)
-
-    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> redis.asyncio.cluster.ClusterPipeline:
-        pipeline = super().pipeline(transaction, shard_hint)
-        execute = pipeline.execute
-
-        async def bounded(raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
-            with as_driver_errors():
-                async with awithin(self.budget):
-                    return await execute(raise_on_error, allow_redirections)
-
-        pipeline.execute = bounded  # type: ignore[method-assign]
-        return pipeline
-
-
 def _connect(url: str, options: dict[str, Any], role: Role) -> Any:
     topology = parse_location(url)
     arguments = _arguments(options, role)
     if topology.kind == "cluster":
-        return _cluster(topology, arguments, budget_of(role))
+        return cluster(topology, arguments | share_of_node(arguments, budget_of(role)), budget_of(role))
     pool: Any
     if topology.kind == "sentinel":
         asking = topology.asking(arguments) | {"retry": AsyncBudgetedRetry(0)} | (options.get("SENTINEL_KWARGS") or {})
@@ -240,11 +193,3 @@ def _arguments(options: dict[str, Any], role: Role) -> dict[str, Any]:
         # A retry for sync connections cannot be awaited.
         **{name: value for name, value in (options.get("CONNECTION_POOL_KWARGS") or {}).items() if name != "retry"},
     }
-
-
-def _cluster(topology: Topology, arguments: dict[str, Any], budget: float | None) -> AsyncBudgetedCluster:
-    nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in topology.hosts]
-    arguments |= share_of_node(arguments, budget) | {"ssl": topology.tls} | topology.options
-    cluster = AsyncBudgetedCluster(startup_nodes=nodes, **arguments)
-    cluster.budget, cluster.commands_parser = budget, _AnyNodesCommands(cluster)
-    return cluster

@@ -1,7 +1,7 @@
 """The time budget of one command: a deadline for everything it does – waiting for a connection, connecting, TLS, the
 handshake, writing, reading, retrying – where redis-py bounds each wait alone.
 
-Sync: ``within(seconds)`` puts the deadline into a context variable; the outermost one holds. ``BudgetedSocket`` clips
+Sync: ``within(seconds)`` puts the deadline into a context variable; the earliest one holds. ``BudgetedSocket`` clips
 every wait to what is left, ``BudgetedRetry`` does not start what cannot end in time. Async: ``asyncio.timeout`` bounds
 the whole, and what is left of an outer ``within`` bounds that. Looking a host name up is the system resolver's time,
 which a thread cannot bound: name the server by address, or set ``options timeout:1 attempts:1`` for the resolver."""
@@ -14,34 +14,38 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import cache
-from queue import LifoQueue
 from typing import Any
 
 import redis
 import redis.client
 from redis.backoff import AbstractBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, MaxConnectionsError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ConnectionError,
+    MaxConnectionsError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from bergizi_redis.conf import config
+from bergizi_redis.circuit import CircuitOpen, circuit_of
 
 _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", default=None)
 
 SHORTEST = 0.001  # seconds; what has arrived already is still read, and 0 would mean "do not block" to a socket
 RETRIES = 2
-POOL_IS_FULL = (
-    "All {} connections stayed in use: raise BERGIZI_REDIS['MAX_CONNECTIONS'] or have fewer threads or tasks."
-)
 
 
 @contextmanager
 def within(seconds: float | None) -> Iterator[None]:
-    """Bound what runs inside to ``seconds`` from now, unless an outer bound holds already. None: no bound."""
-    if seconds is None or _deadline.get() is not None:
+    """Bound what runs inside to ``seconds`` from now, or to an outer bound that ends before. None: no bound."""
+    outer = _deadline.get()
+    deadline = None if seconds is None else time.monotonic() + seconds
+    if deadline is None or outer is not None and outer <= deadline:
         yield
         return
-    token = _deadline.set(time.monotonic() + seconds)
+    token = _deadline.set(deadline)
     try:
         yield
     finally:
@@ -69,6 +73,44 @@ async def awithin(seconds: float | None) -> AsyncIterator[None]:
             yield
     except builtins.TimeoutError as error:
         raise TimeoutError(f"No answer within {bound:.3g} s" if bound else "No answer in time") from error
+
+
+@contextmanager
+def asking(pool: Any, budget: float | None) -> Iterator[None]:
+    """One question to the server behind a pool: within the budget, and told to the pool's circuit."""
+    circuit = circuit_of(pool)
+    try:
+        with within(circuit.allowance(budget)):
+            yield
+    except CircuitOpen:
+        raise
+    except TimeoutError:
+        circuit.silent()
+        raise
+    except ResponseError:
+        circuit.answered()
+        raise
+    else:
+        circuit.answered()
+
+
+@asynccontextmanager
+async def aasking(pool: Any, budget: float | None) -> AsyncIterator[None]:
+    """The same for a loop."""
+    circuit = circuit_of(pool)
+    try:
+        async with awithin(circuit.allowance(budget)):
+            yield
+    except CircuitOpen:
+        raise
+    except TimeoutError:
+        circuit.silent()
+        raise
+    except ResponseError:
+        circuit.answered()
+        raise
+    else:
+        circuit.answered()
 
 
 class FullJitter(AbstractBackoff):
@@ -180,11 +222,11 @@ class BudgetedPipeline(redis.client.Pipeline):
     budget: float | None = None
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with within(self.budget):
+        with asking(self.connection_pool, self.budget):
             return super().execute(raise_on_error)
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        with within(self.budget):
+        with asking(self.connection_pool, self.budget):
             return super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
@@ -194,57 +236,10 @@ class BudgetedRedis(redis.Redis):
     budget: float | None = None
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        with within(self.budget):
+        with asking(self.connection_pool, self.budget):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> BudgetedPipeline:
         pipeline = BudgetedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         pipeline.budget = self.budget
         return pipeline
-
-
-class _Places(LifoQueue[Any]):
-    """The pool's queue: who waits for a connection waits no longer than its own budget allows."""
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        left = seconds_left()
-        return super().get(block, timeout if left is None else left)
-
-
-class Pool(redis.BlockingConnectionPool):
-    """Threads beyond ``max_connections`` wait for one within their budget, then get ``MaxConnectionsError``."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**{"timeout": config.REQUEST_BUDGET, "queue_class": _Places, **arguments})  # type: ignore[no-untyped-call]
-        self.connection_class = budgeted(self.connection_class)
-
-    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        try:
-            return super().get_connection()  # type: ignore[no-untyped-call]
-        except ConnectionError as error:
-            if str(error) != "No connection available.":
-                raise
-            raise MaxConnectionsError(POOL_IS_FULL.format(self.max_connections)) from error
-
-
-class SentinelPool(SentinelConnectionPool, Pool):
-    """The same for the primary that the Sentinels name."""
-
-    def disconnect(self, inuse_connections: bool = True) -> None:
-        super().disconnect(inuse_connections)
-        if inuse_connections:  # not where redis-py drops idle ones because the primary has changed
-            for sentinel in self.sentinel_manager.sentinels:
-                sentinel.close()
-
-
-class Sentinels(Sentinel):
-    def __init__(self, hosts: list[tuple[str, int]], **arguments: Any) -> None:
-        super().__init__(hosts, **arguments)  # type: ignore[no-untyped-call]
-        for sentinel in self.sentinels:
-            sentinel.connection_pool.connection_class = budgeted(sentinel.connection_pool.connection_class)
-
-    def discover_master(self, service_name: str) -> Any:
-        try:
-            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
-        except MasterNotFoundError:  # redis-py's text is every Sentinel's every option
-            raise MasterNotFoundError(f"No Sentinel that answered knows the primary of {service_name!r}.") from None

@@ -29,9 +29,10 @@ from redis import exceptions as errors
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.sentinel import MasterNotFoundError
 
-from bergizi_redis.budget import BudgetedRedis, BudgetedRetry, Pool, SentinelPool, Sentinels, budgeted
+from bergizi_redis.budget import BudgetedRedis, BudgetedRetry, budgeted
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.pools import Pool, SentinelPool, Sentinels
 from bergizi_redis.topology import BudgetedCluster, Topology, parse_location, servers
 
 FACTORY = "bergizi_redis.connections.ConnectionFactory"

@@ -19,7 +19,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "rooms": ("cache", "sessions", "security", "realtime"),
     "meters": ("health", "vitals", "metrics"),
     "scopes": ("keys", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
-    "ground": ("connections", "aconnections", "budget", "diagnosis", "exchange", "topology", "scripts", "conf"),
+    "ground": (
+        "connections", "aconnections", "aclusters", "pools", "budget", "circuit", "diagnosis", "exchange", "topology",
+        "scripts", "conf",
+    ),
     "leaves": ("exceptions", "signals"),
 }
 HEIGHT = {name: -depth for depth, name in enumerate(LAYERS)}

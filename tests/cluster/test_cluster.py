@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from redis.cluster import RedisCluster
@@ -185,7 +186,7 @@ def test_a_cluster_nobody_listens_for_is_an_outage_of_redis_pys_own_kind(at: Any
 
 
 def test_a_server_that_is_no_cluster_is_named(at: Any, redis_url: str) -> None:
-    at(redis_url.replace("redis://", "redis+cluster://").rpartition("/")[0])
+    at(f"redis+cluster://{urlsplit(redis_url).netloc}")
     with pytest.raises(ConfigurationError, match="write redis:// in LOCATION"):
         client().get("a")
 
