@@ -42,7 +42,7 @@ def within(seconds: float | None) -> Iterator[None]:
     """Bound what runs inside to ``seconds`` from now, or to an outer bound that ends before. None: no bound."""
     outer = _deadline.get()
     deadline = None if seconds is None else time.monotonic() + seconds
-    if deadline is None or outer is not None and outer <= deadline:
+    if deadline is None or (outer is not None and outer <= deadline):
         yield
         return
     token = _deadline.set(deadline)

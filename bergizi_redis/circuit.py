@@ -31,7 +31,7 @@ class Circuit:
         self._until = 0.0
 
     def allowance(self, budget: float | None) -> float | None:
-        """Seconds that a command may take; raises ``CircuitOpen`` when it may not be sent. None: no bound, no circuit."""
+        """Seconds a command may take; raises ``CircuitOpen`` when it may not be sent. None: no bound, no circuit."""
         if not self._suspect or budget is None:
             return budget
         now = self._clock()
