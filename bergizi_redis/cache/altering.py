@@ -32,7 +32,7 @@ class Altering(Writing):
         found = yield from evaluate(script("touch"), [key], (px or 0, LONGEST_ENTRY * 1000))
         return found == 1 or (found == 2 and (yield from self.get(key, scope)) is not MISSING)
 
-    def incr(self, key: str, delta: int, scope: Scope) -> Exchange[int]:
+    def incr(self, key: str, delta: int, scope: Scope) -> Exchange[Any]:
         """Add to a number; ``ValueError`` where there is none. Keeps life and tags."""
         if self.state.unsent:
             yield from self.settle()
@@ -44,7 +44,7 @@ class Altering(Writing):
             value = yield from self._incr_by_swapping(key, delta, scope)
         if value is None:
             raise ValueError(f"Key '{key}' not found")
-        return int(value)
+        return value
 
     def _incr_by_swapping(self, key: str, delta: int, scope: Scope) -> Exchange[Any]:
         """Each round in which this one loses another one has won, so they get through."""

@@ -84,7 +84,8 @@ class AwaitingMethods(RedisAlias):
         return bool(await self.aask(exchange, False, deleted=[name] if is_over(seconds) else ()))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        return int(await self.aask(self.entries.incr(self.made(key, version), delta, self.scope)))
+        number: int = await self.aask(self.entries.incr(self.made(key, version), delta, self.scope))
+        return number
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return await self.aincr(key, -delta, version)

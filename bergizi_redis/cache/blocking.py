@@ -88,7 +88,8 @@ class BlockingMethods(RedisAlias):
         """The new number. ``ValueError`` without one, unless ``ignore_key_check``; ``RedisUnavailable`` when down."""
         if ignore_key_check:
             return int(super().incr(key, delta, version=version, client=client, ignore_key_check=True))
-        return int(self.ask(self.entries.incr(self.made(key, version), delta, self.scope), client=client))
+        number: int = self.ask(self.entries.incr(self.made(key, version), delta, self.scope), client=client)
+        return number
 
     def decr(self, key: str, delta: int = 1, version: int | None = None, client: Any = None) -> int:
         return self.incr(key, -delta, version, client)

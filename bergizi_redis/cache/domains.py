@@ -66,7 +66,8 @@ class Domain:
     tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not str(self.name).isidentifier():
+        name: object = self.name
+        if not isinstance(name, str) or not name.isidentifier():
             raise ConfigurationError(f"Domain name {self.name!r}: use letters, digits and '_', such as 'menu'.")
         object.__setattr__(self, "tags", checked_life(f"Domain {self.name!r}", self.ttl, self.tags))
 

@@ -58,6 +58,8 @@ class Batch:
             for tenant, tags in batch.touched.items():
                 merged.setdefault(tenant, {}).update(tags)
             batch.touched = {}
+        if not merged:
+            return
         cache = tagged_cache()
         cache.bump({key for tenant, tags in merged.items() for key in cache.scope_of(tenant).bumped_by(tags)})
         for tenant, tags in merged.items():
