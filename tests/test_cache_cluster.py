@@ -1,0 +1,115 @@
+"""The cache on a cluster of three primaries: entries and the versions of their tags lie in several slots."""
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+
+from bergizi_redis import connections
+from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.decorators import cached
+from bergizi_redis.cache.domains import menu
+from tests.servers import Cluster
+from tests.spoken import WAYS, Spoken
+
+TENANTS = [f"sppg-{number}" for number in range(12)]  # spread over all three
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as directory:
+        running = Cluster(directory)
+        try:
+            yield running.start()
+        finally:
+            connections.disconnect_all()
+            running.kill()
+
+
+@pytest.fixture
+def cache(cluster: Cluster, settings: Any) -> TaggedRedisCache:
+    aliases = copy.deepcopy(settings.CACHES)
+    aliases["default"]["LOCATION"] = cluster.url
+    settings.CACHES = aliases
+    return caches["default"]  # type: ignore[return-value]
+
+
+@pytest.fixture(params=WAYS)
+def spoken(cache: TaggedRedisCache, request: pytest.FixtureRequest) -> Spoken:
+    return Spoken(cache, request.param)
+
+
+def test_entries_with_and_without_tags(spoken: Spoken, cache: TaggedRedisCache) -> None:
+    plain = {f"k{number}": number for number in range(30)}
+    tagged = {f"t{number}": number for number in range(30)}
+    spoken.set_many(plain, 60)
+    spoken.set_many(tagged, 60, tags=["menus", "recipes"])
+    assert spoken.get_many([*plain, *tagged, "missing"]) == plain | tagged
+    cache.state.hints.clear()
+    assert spoken.get_many([*plain, *tagged]) == plain | tagged
+    assert [spoken.get("k1"), spoken.get("t1")] == [1, 1]
+    spoken.invalidate_tags(["recipes", "other"])
+    assert spoken.get_many([*plain, *tagged]) == plain
+    assert spoken.delete_many(plain) == 30
+    assert spoken.get_many(plain) == {}
+
+
+def test_each_method(spoken: Spoken, cache: TaggedRedisCache) -> None:
+    for tags in (None, ["menus"]):
+        assert spoken.set("k", 1, 60, tags=tags)
+        assert not spoken.add("k", 2, tags=tags)
+        assert spoken.incr("k", 4) == 5
+        assert spoken.touch("k", 500)
+        assert spoken.touch("k", None)
+        assert spoken.incr_version("k") == 2
+        assert spoken.get("k", version=2) == 5
+        assert spoken.decr_version("k", version=2) == 1
+        assert spoken.has_key("k")
+        assert spoken.get_or_set("k", 7, tags=tags) == 5
+        assert spoken.delete("k")
+        assert spoken.get_or_set("k", 7, tags=tags) == 7
+    cache.invalidate_tags(["menus"])
+    assert spoken.add("k", 8, tags=["menus"])
+    assert spoken.get("k") == 8
+
+
+def test_races_are_lost_by_the_reader(spoken: Spoken, cache: TaggedRedisCache) -> None:
+    @cached(timeout=60, tags=["menus"])
+    def answer() -> str:
+        spoken.invalidate_tags(["menus"]) if not answers else None
+        answers.append(1)
+        return f"answer {len(answers)}"
+
+    answers: list[int] = []
+    assert answer() == "answer 1"
+    assert answer() == answer() == "answer 2"
+    with cache.lookup("k", tags=["a", "b", "c"]) as entry:
+        spoken.invalidate_tags(["b"])
+        entry.store("old")
+    assert spoken.get("k") is None
+
+
+def test_domains_of_many_tenants(spoken: Spoken) -> None:
+    menus = Spoken(menu, spoken._way)
+    for tenant in TENANTS:
+        assert menus.set(tenant, 1, tenant)
+        assert menus.get_or_compute(tenant, 2, lambda tenant=tenant: tenant) == tenant
+    menus.invalidate(TENANTS[0])
+    menus.invalidate(TENANTS[1], 1)
+    spoken.invalidate_all(tenant=TENANTS[2])
+    assert [menus.get(tenant, 1) for tenant in TENANTS] == [None] * 3 + TENANTS[3:]
+    spoken.invalidate_tags(["menu"])
+    assert [menus.get(tenant, 2) for tenant in TENANTS] == [None] * 12
+
+
+def test_clear_reaches_every_node_and_only_its_own_keys(spoken: Spoken, cache: TaggedRedisCache) -> None:
+    raw = cache.client.get_client()
+    raw.set("session:{ab}cdef", "1")
+    spoken.set_many({f"k{number}": number for number in range(300)})
+    spoken.clear()
+    assert spoken.get_many([f"k{number}" for number in range(300)]) == {}
+    assert list(cache.iter_keys("*")) == []
+    assert raw.exists("session:{ab}cdef")
