@@ -1,7 +1,6 @@
 """Which cached values a saved delivery makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
-
 from distribution.models import Delivery
 
 

@@ -1,7 +1,6 @@
 """Which cached values a saved article makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
-
 from inventory.models import StockItem
 
 

@@ -3,9 +3,9 @@
 import datetime
 from typing import Any
 
-from bergizi_redis.cache.decorators import cached
 from django.utils import timezone
 
+from bergizi_redis.cache.decorators import cached
 from distribution.models import Delivery
 from inventory.models import StockItem
 from menus.models import Menu

@@ -4,7 +4,6 @@ from typing import Any
 
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu as menu_domain
-
 from bergizi_redis.tenancy import current_tenant
 from menus.models import NUTRIENTS, Dish, Menu
 

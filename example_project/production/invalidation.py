@@ -1,7 +1,6 @@
 """Which cached values a saved batch makes stale."""
 
 from bergizi_redis.cache.invalidation import Touched, invalidates
-
 from production.models import Batch
 
 
