@@ -70,9 +70,7 @@ class Cached(Generic[P, R]):
         """``TenantRequired`` for a ``per_tenant`` function outside a tenant, ``CacheKeyError`` for odd arguments."""
         cache = tagged_cache()
         ident = self._ident(*args, **kwargs)
-        scope = cache.scope_of(self._tenant())
-        address = address_of(scope, self.name, "", ident, self.tags, bucket_of(self.name, ident))
-        return Lookup(cache, address)
+        return Lookup(cache, address_of(cache.key_prefix, self._tenant(), self.name, "", ident, self.tags))
 
     def address(self, *args: Any, **kwargs: Any) -> Address:
         """Where the result of this call lies."""

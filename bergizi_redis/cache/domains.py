@@ -31,7 +31,11 @@ SHORT = 5 * 60  # seconds: what changes all day, such as stock and deliveries
 
 def tagged_cache() -> TaggedRedisCache:
     """The cache behind ``CACHE_ALIAS``; ``ConfigurationError`` when that alias is missing or cannot hold tags."""
+    global _known
     alias = config.CACHE_ALIAS
+    known = _known
+    if known is not None and known[0] is caches.settings and known[1] == alias:
+        return known[2]
     if alias not in caches.settings:
         raise ConfigurationError(f"There is no CACHES[{alias!r}], which domains and @cached need (CACHE_ALIAS).")
     cache = caches[alias]
@@ -40,7 +44,13 @@ def tagged_cache() -> TaggedRedisCache:
             f"CACHES[{alias!r}] is a {type(cache).__name__}; domains and @cached need the BACKEND "
             "'bergizi_redis.cache.backend.TaggedRedisCache'."
         )
+    _known = (caches.settings, alias, cache)
     return cache
+
+
+# The cache of the settings in force. One for all threads, where Django makes one for each: it holds no state but its
+# client, and finding it in Django's context-local store costs as much as all else that is done for a hit.
+_known: tuple[dict[str, Any], str, TaggedRedisCache] | None = None
 
 
 def checked_life(owner: str, life: object, tags: Any) -> tuple[str, ...]:
@@ -158,13 +168,12 @@ class Domain:
         return f"{self.name}#lists"
 
     def _entry(self, cache: TaggedRedisCache, tenant: str | None, ident: object) -> Address:
-        name = str(ident)
-        scope = cache.scope_of(self._owner(tenant))
-        return address_of(scope, self.name, "", name, tuple(self.tags), bucket_of(self.name, name))
+        owner = current_tenant() if tenant is None else tenant
+        return address_of(cache.key_prefix, owner, self.name, "", str(ident), self.tags)  # type: ignore[arg-type]
 
     def _list(self, cache: TaggedRedisCache, tenant: str | None, name: str) -> Address:
-        scope = cache.scope_of(self._owner(tenant))
-        return address_of(scope, self.name, ".list", name, tuple(self.tags), self._lists)
+        owner = current_tenant() if tenant is None else tenant
+        return address_of(cache.key_prefix, owner, self.name, ".list", name, self.tags, self._lists)  # type: ignore[arg-type]
 
     def _owner(self, tenant: str | None) -> str:
         return current_tenant() if tenant is None else keys.validated_tenant(tenant)

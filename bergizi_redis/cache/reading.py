@@ -59,6 +59,12 @@ class Reading:
         if hint is None:
             return (yield from self.judged(key, (yield lambda client: client.get(key)), scope))
         raw, *versions = yield tag_versions.get_all((key, *hint), self.clustered)
+        envelope = unpack(raw) if raw is not None else None
+        # The digest covers the names of the version keys: if it is that of these keys, these are the entry's tags.
+        if envelope is not None and envelope.digest == digest_of(hint, versions):
+            value = self._decoded(envelope.payload)
+            self.state.counters.add("misses" if value is MISSING else "hits")
+            return value
         return (yield from self.judged(key, raw, scope, dict(zip(hint, versions, strict=True))))
 
     def judged(
