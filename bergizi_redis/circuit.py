@@ -56,5 +56,5 @@ def circuit_of(pool: Any) -> Circuit:
     try:
         return pool.circuit  # type: ignore[no-any-return]
     except AttributeError:
-        pool.circuit = Circuit()
-        return pool.circuit
+        circuit = pool.circuit = Circuit()
+        return circuit

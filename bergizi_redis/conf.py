@@ -129,6 +129,12 @@ class Config:
         256 * 1024, "Bytes a session may hold; it is read whole on every request, so large data belongs elsewhere.",
         valid=_positive,
     )  # fmt: skip
+    FENCE_SECONDS = Setting(
+        30,
+        "Seconds that a fence outlives a writer that died at its COMMIT; above any statement's time-out.",
+        types=_SECONDS,
+        valid=_positive,
+    )
     LOCKOUT_ATTEMPTS = Setting(5, "Password checks allowed before an account locks.", valid=_positive)
     LOCKOUT_SECONDS = Setting(
         1800, "Seconds a lock lasts; trying again never extends it.", types=_SECONDS, valid=_positive

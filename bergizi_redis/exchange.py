@@ -53,3 +53,8 @@ def evaluate(script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> E
         return (yield lambda client: client.evalsha(script.sha, len(keys), *keys, *args))
     except NoScriptError:
         return (yield lambda client: client.eval(script.text, len(keys), *keys, *args))
+
+
+def evaluate_by_text(script: Script, keys: Sequence[Any], args: Sequence[Any] = ()) -> Exchange[Any]:
+    """The same in one round trip always, for what is rare or promised to take one: the whole text is sent."""
+    return (yield lambda client: client.eval(script.text, len(keys), *keys, *args))

@@ -8,7 +8,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
-| ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes | 30 d, at least the longest entry |
+| ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes, or a writer's fences | 30 d, at least the longest entry |
 | ``cache:{@}:e:<tag>`` | the same: the tag at every tenant | 30 d |
 | ``cache:{@}:epoch`` | the same: everything | 30 d |
 | ``cache:{<tenant>}:tenant`` | the same: all of one tenant | 30 d |

@@ -15,8 +15,10 @@ from django.db import connections, models, transaction
 from django.db.models.signals import class_prepared, post_delete, post_save
 from django.test import TestCase, override_settings
 
+from bergizi_redis.cache import commits, invalidation
 from bergizi_redis.cache.backend import TaggedRedisCache
-from bergizi_redis.cache.invalidation import Touched, _batches, invalidates, touch
+from bergizi_redis.cache.invalidation import Touched, invalidates, touch
+from bergizi_redis.cache.transactions import pending_of
 from bergizi_redis.exceptions import ConfigurationError, TenantError
 from bergizi_redis.signals import tags_invalidated
 from bergizi_redis.tenancy import current_tenant, use_tenant
@@ -54,15 +56,15 @@ def sent() -> Iterator[Sent]:
 
 @pytest.fixture
 def bumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many versions each round trip of invalidation carried."""
+    """How many versions were made anew after each commit, in one round trip each."""
     counted: list[int] = []
-    bump = TaggedRedisCache.bump
+    released = commits.release
 
-    def counting(self: TaggedRedisCache, version_keys: Any) -> None:
+    def counting(connection: Any, version_keys: Any) -> None:
         counted.append(len(version_keys))
-        bump(self, version_keys)
+        released(connection, version_keys)
 
-    monkeypatch.setattr(TaggedRedisCache, "bump", counting)
+    monkeypatch.setattr(invalidation, "release", counting)
     return counted
 
 
@@ -369,7 +371,7 @@ def test_a_reader_that_was_computing_through_the_commit_does_not_serve_it_later(
 @pytest.mark.usefixtures("touched")
 def test_nothing_is_owed_for_transactions_that_have_ended() -> None:
     def unsent() -> int:
-        return sum(bool(batch.touched) for batch in _batches[connections["default"]])
+        return sum(bool(batch.touched) for batch in pending_of(connections["default"]))
 
     for end in (transaction.atomic, rolled_back):
         with end():

@@ -29,7 +29,8 @@ SEPARATOR = "\x1f"
 _head = struct.Struct(">BBBIHI16s")
 _length = struct.Struct(">H")
 
-NO_DIGEST = bytes(16)
+NO_DIGEST = bytes(16)  # equal to no digest of versions: an entry that has it is dead from birth
+VERSION_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,13 @@ def is_enveloped(data: object) -> bool:
 
 
 def digest_of(keys: tuple[str, ...], versions: Sequence[bytes | None]) -> bytes | None:
-    """Digest of the pairs, or None where a version is missing: nothing can be valid then."""
+    """Digest of the pairs, or None where a version is missing or fenced: nothing can be valid then."""
     if None in versions:
         return None
-    return hashlib.blake2b(_digest_of_names(keys) + b"".join(versions), digest_size=16).digest()  # type: ignore[arg-type]
+    together = b"".join(versions)  # type: ignore[arg-type]
+    if len(together) != VERSION_BYTES * len(versions):  # a fenced version is longer
+        return None
+    return hashlib.blake2b(_digest_of_names(keys) + together, digest_size=16).digest()
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,10 @@
 """``@invalidates``: when a model is saved or deleted, void what was computed from it.
 
-Promise: the tenant and the tags are taken when the row is saved; the bump is sent after the transaction committed, in
-one round trip for all rows that it kept; a rollback, of a savepoint too, sends nothing; what another app does on commit
-cannot get in the way. Redis down: the save stands, the bump is kept and sent before this process reads its cache again.
+Promise: the tenant and the tags are taken when the row is saved; they are fenced before COMMIT and released after it
+(``commits.py``), in two round trips for all rows that the transaction kept; a rollback, of a savepoint too, sends
+nothing; what another app does on commit cannot get in the way. Outside of a transaction the row is committed before
+Django tells of it: the bump follows, in one round trip. Redis down: the save stands, and what it voids is kept and sent
+before this process reads its cache again.
 
 Subclasses and proxies of the models count as they do. Django sends no signal for ``QuerySet.update()``,
 ``bulk_create()`` and raw SQL: call ``cache.invalidate_tags()`` there.
@@ -11,14 +13,16 @@ Subclasses and proxies of the models count as they do. Django sends no signal fo
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet, ref
 
 from django.db import connections, router
 from django.db.models import Model
 from django.db.models.signals import class_prepared, post_delete, post_save
 
+from bergizi_redis.cache.commits import fence_commits, release
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.tags import tag_names
+from bergizi_redis.cache.transactions import pending_of
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.signals import tags_invalidated
@@ -44,29 +48,30 @@ class Batch:
     nothing but Django's list holds them.
     """
 
-    def __init__(self, siblings: "WeakSet[Batch]") -> None:
+    def __init__(self, connection: Any) -> None:
         self.touched: dict[str | None, dict[str, None]] = {}
-        self.siblings = siblings
-        siblings.add(self)
+        self.version_keys: set[str] = set()
+        self.connection = ref(connection)  # whose list of hooks holds this batch
+        self.siblings: WeakSet[Batch] = pending_of(connection)
+        self.siblings.add(self)
 
     def add(self, touched: Touched) -> None:
         self.touched.setdefault(touched.tenant, {}).update(dict.fromkeys(touched.tags))
+        self.version_keys |= tagged_cache().scope_of(touched.tenant).bumped_by(touched.tags)
 
     def __call__(self) -> None:
         merged: dict[str | None, dict[str, None]] = {}
+        version_keys: set[str] = set()
         for batch in list(self.siblings):
             for tenant, tags in batch.touched.items():
                 merged.setdefault(tenant, {}).update(tags)
-            batch.touched = {}
+            version_keys |= batch.version_keys
+            batch.touched, batch.version_keys = {}, set()
         if not merged:
             return
-        cache = tagged_cache()
-        cache.bump({key for tenant, tags in merged.items() for key in cache.scope_of(tenant).bumped_by(tags)})
+        release(self.connection(), version_keys)
         for tenant, tags in merged.items():
-            tags_invalidated.send_robust(type(cache), tenant=tenant, tags=tuple(tags))
-
-
-_batches: "WeakKeyDictionary[Any, WeakSet[Batch]]" = WeakKeyDictionary()
+            tags_invalidated.send_robust(type(tagged_cache()), tenant=tenant, tags=tuple(tags))
 
 
 def _is_model(kind: object) -> bool:
@@ -111,16 +116,16 @@ def touch(touched: Touched, using: str | None = None) -> None:
         raise TypeError(f"An @invalidates function returned {touched!r}; expected Touched(tenant=…, tags=[…]).")
     tagged_cache()  # a cache that cannot hold tags is told now, not by a line in the log after the commit
     connection = connections[using or router.db_for_write(Model)]
-    siblings = _batches.setdefault(connection, WeakSet())
+    fence_commits(connection)
     if not connection.in_atomic_block:
-        batch = Batch(siblings)
+        batch = Batch(connection)
         batch.add(touched)
         connection.on_commit(batch, robust=True)
     else:
-        _batch_of(connection, siblings).add(touched)
+        _batch_of(connection).add(touched)
 
 
-def _batch_of(connection: Any, siblings: "WeakSet[Batch]") -> Batch:
+def _batch_of(connection: Any) -> Batch:
     """The batch of the savepoints in force. Batches stand first in Django's list: a function of another app that fails
     after the commit takes those behind it along. Not so in a test case, whose captured callbacks are a list's end."""
     savepoints: set[str | None] = set(connection.savepoint_ids) - {None}
@@ -129,6 +134,6 @@ def _batch_of(connection: Any, siblings: "WeakSet[Batch]") -> Batch:
     if not in_test and hooks and isinstance(hooks[0][1], Batch) and hooks[0][0] == savepoints:
         batch: Batch = hooks[0][1]
         return batch
-    batch = Batch(siblings)
+    batch = Batch(connection)
     hooks.insert(len(hooks) if in_test else 0, (savepoints, batch, True))
     return batch

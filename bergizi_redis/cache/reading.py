@@ -18,7 +18,7 @@ from typing import Any
 
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
-from bergizi_redis.cache.envelope import Envelope, digest_of, is_enveloped, unpack
+from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, digest_of, is_enveloped, unpack
 from bergizi_redis.cache.process import ProcessState
 from bergizi_redis.cache.tags import Scope
 from bergizi_redis.cache.unsent import batched
@@ -158,7 +158,7 @@ class Reading:
             self.state.counters.add("stale", address.domain)
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
-        return MISSING, token
+        return MISSING, (b"" if token == NO_DIGEST else token)
 
 
 def unlink(names: Sequence[str], client: Any) -> Any:

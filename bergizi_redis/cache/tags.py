@@ -19,15 +19,14 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError
 
 from bergizi_redis import keys
-from bergizi_redis.cache.envelope import SEPARATOR, digest_of
+from bergizi_redis.cache.envelope import NO_DIGEST, SEPARATOR, digest_of
 from bergizi_redis.conf import config
-from bergizi_redis.exchange import Exchange, Request, evaluate
+from bergizi_redis.exchange import Exchange, Request, evaluate, evaluate_by_text
 from bergizi_redis.scripts.script import script
 
 VERSION_LIFE = 30 * 24 * 3600  # seconds; longer than any tagged entry, so that a version is never outlived
@@ -95,36 +94,33 @@ def _read_keys(prefix: str, namespace: str, tenant: str | None, tags: tuple[str,
 
 
 def read(version_keys: tuple[str, ...], clustered: bool = False) -> Exchange[bytes]:
-    """The token: digest of the current versions, made where missing. Ask before computing. One round trip."""
+    """The token: digest of the current versions, made where missing. Ask before computing. One round trip.
+
+    Where a fence stands, ``NO_DIGEST``: what is stored under it is dead from birth.
+    """
     versions: dict[str, bytes] = {}
     for group in by_slot(version_keys) if clustered else [version_keys]:
         arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)))
         found = yield from evaluate(script("tags_read"), group, arguments)
         versions.update(zip(group, found, strict=True))
-    token = digest_of(version_keys, [versions[key] for key in version_keys])
-    assert token is not None  # the script made what was missing
-    return token
+    return digest_of(version_keys, [versions[key] for key in version_keys]) or NO_DIGEST
 
 
 def bump(version_keys: Collection[str], clustered: bool = False) -> Exchange[None]:
-    """Make each version anew: what depends on one of them is dead from here on. One round trip, one MULTI.
+    """Make each version anew: what depends on one of them is dead from here on. One round trip; a fence stays up.
 
     A server that is full and may not evict refuses new versions, but not to forget the old ones: that voids as much,
     and the next reader makes them.
     """
-    fresh = [(key, os.urandom(8)) for key in sorted(version_keys)]
-
-    def send(client: Any) -> Any:
-        pipeline = client.pipeline() if clustered else client.pipeline(transaction=len(fresh) > 1)
-        for key, version in fresh:
-            pipeline.set(key, version, px=VERSION_LIFE * 1000)
-        return pipeline.execute()
-
-    if fresh:
-        try:
-            yield send
-        except OutOfMemoryError:
-            yield lambda client: client.unlink(*version_keys)
+    if not version_keys:
+        return
+    names = sorted(version_keys)
+    try:
+        for group in by_slot(names) if clustered else [names]:
+            arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)))
+            yield from evaluate_by_text(script("tags_bump"), group, arguments)
+    except OutOfMemoryError:
+        yield lambda client: client.unlink(*names)
 
 
 def get_all(names: Sequence[str], clustered: bool = False) -> Request:

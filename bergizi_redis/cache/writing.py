@@ -18,9 +18,10 @@ from typing import Any
 
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
-from bergizi_redis.cache.envelope import Envelope, is_enveloped
+from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, is_enveloped
 from bergizi_redis.cache.reading import MISSING, Reading, lives
 from bergizi_redis.cache.tags import LONGEST_ENTRY, Scope
+from bergizi_redis.cache.transactions import may_store
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 
@@ -116,6 +117,8 @@ class Writing(Reading):
             yield from self.settle()
         if is_over(px):
             return bool((yield lambda client: client.delete(address.key)))
+        if not may_store(address.version_keys):
+            return False
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
         data = Envelope(payload, token, names, int(time.time()), int(cost * 1000)).pack()
@@ -136,7 +139,10 @@ class Writing(Reading):
     def _token(self, scope: Scope, tags: tuple[str, ...] | None) -> Exchange[bytes]:
         if tags is None:
             return b""
-        return (yield from tag_versions.read(scope.read_by(tags), self.clustered))
+        version_keys = scope.read_by(tags)
+        if not may_store(version_keys):
+            return NO_DIGEST
+        return (yield from tag_versions.read(version_keys, self.clustered))
 
     def _note(self, key: str, scope: Scope, tags: tuple[str, ...] | None) -> None:
         self.state.counters.add("stores")
