@@ -36,12 +36,13 @@ _Clients = dict[tuple[str, ...], Any]
 _loops = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[_Clients, AsyncGenerator[None, None]]]()
 
 
-def aclient(alias: str = "default", role: Role = Role.MAIN) -> Any:
+def aclient(alias: str = "default", role: Role = Role.MAIN) -> redis.asyncio.Redis:
     """A ``redis.asyncio.Redis`` (``RedisCluster`` on a cluster) of the running loop, for the primary behind an alias.
 
     Opens no connection by itself. Raises ``RuntimeError`` outside a loop, ``ConfigurationError`` for a bad alias.
     """
-    return aclient_at(*alias_settings(alias), role)
+    made: redis.asyncio.Redis = aclient_at(*alias_settings(alias), role)
+    return made
 
 
 def aclient_at(url: str, options: dict[str, Any], role: Role = Role.MAIN) -> Any:

@@ -24,6 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "aconnections",
         "aclusters",
         "pools",
+        "outages",
         "budget",
         "circuit",
         "diagnosis",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ResponseError
 
 from bergizi_redis import connections
 from bergizi_redis.cache import process, unsent
@@ -375,3 +375,16 @@ def test_a_server_that_dies_while_debts_are_settled_leaves_them_owed() -> None:
         server.start()
         cache.get("x")
         assert not cache.state.unsent
+
+
+def test_a_server_that_wants_replicas_and_has_none_is_down_for_the_cache(settings: Any) -> None:
+    """NOREPLICAS, and MISCONF after a failed save, are replies of a server that is up and serves nobody."""
+    with private_server("--min-replicas-to-write", "1") as lonely:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": lonely.url}}
+        cache: Any = caches["default"]
+        assert cache.set("k", "value") is False
+        assert cache.get("k", "default") == "default"
+        with pytest.raises(ResponseError, match="NOREPLICAS") as told:
+            connections.client().set("k", "value")
+    assert connections.is_outage(told.value)
+    assert "refuses writes" in connections.explain(told.value)

@@ -103,7 +103,7 @@ def test_the_first_answer_closes_the_circuit(server: PrivateServer) -> None:
 
 
 def test_an_error_that_the_server_answers_with_is_an_answer(server: PrivateServer) -> None:
-    connection = client()
+    connection: Any = client()
     circuit = circuit_of(connection.connection_pool)
     circuit.silent()
     connection.pipeline().set("x", 1).execute()
@@ -115,7 +115,7 @@ def test_an_error_that_the_server_answers_with_is_an_answer(server: PrivateServe
 
 def test_a_loop_has_a_circuit_too(server: PrivateServer) -> None:
     async def read() -> tuple[int, float]:
-        connection = aclient()
+        connection: Any = aclient()
         await connection.set("x", 1)
         server.pause()
         began = time.monotonic()

@@ -22,10 +22,10 @@ from redis.exceptions import (
 )
 
 from bergizi_redis import connections, keys
+from bergizi_redis.connections import is_outage
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.security import lockout
 from bergizi_redis.security.account import Account, Debit, Limits
-from bergizi_redis.security.counting import refuses_writes
 from bergizi_redis.security.local import LocalLimiter
 from bergizi_redis.security.status import LockStatus
 from bergizi_redis.security.turnstile import AsyncTurnstile, Turnstile, turnstile
@@ -310,7 +310,7 @@ def test_a_full_pool_is_no_outage_and_checks_nothing(who: str, settings: Any, mo
     ],
 )
 def test_which_errors_mean_that_nothing_can_be_counted(error: RedisError, refuses: bool) -> None:
-    assert refuses_writes(error) is refuses
+    assert is_outage(error) is refuses
 
 
 class TestTheLocalLimiter:

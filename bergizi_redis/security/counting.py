@@ -11,7 +11,7 @@
 import logging
 from typing import Any
 
-from redis.exceptions import MaxConnectionsError, OutOfMemoryError, RedisError
+from redis.exceptions import MaxConnectionsError, RedisError
 
 from bergizi_redis.conf import config
 from bergizi_redis.connections import is_outage
@@ -26,16 +26,11 @@ LISTED = 10_000  # locked accounts that a tenant's list holds, so that made-up n
 LIST_MS = 24 * 3600 * 1000
 
 
-def refuses_writes(error: RedisError) -> bool:
-    """Whether the server is up but cannot count: out of memory, disk or replicas. It fails so for every account."""
-    return isinstance(error, OutOfMemoryError) or str(error).startswith(("MISCONF", "NOREPLICAS"))
-
-
 def degrades(error: RedisError, action: str) -> bool:
     """Whether to go on without Redis. ``LockoutUnavailable`` where attempts must not go on; False: not an outage."""
     if isinstance(error, MaxConnectionsError):  # the server may be well: going on would count in two places
         raise LockoutUnavailable("Every connection is in use; attempts cannot be counted.", retry_after=1) from error
-    if not (is_outage(error) or refuses_writes(error)):
+    if not is_outage(error):
         return False
     mode = config.LOCKOUT_ON_OUTAGE
     logger.error("Redis cannot count attempts (%s): %s", error, mode, extra={"action": action, "mode": mode})

@@ -133,7 +133,8 @@ def test_a_time_out_is_not_tried_again(at: Any, cluster: Cluster, settings: Any)
 def test_every_node_heeds_the_deadline(at: Any, cluster: Cluster) -> None:
     at(cluster.url)
     client().ping()
-    pools = [node.redis_connection.connection_pool for node in client().get_nodes()]
+    many: Any = client()
+    pools = [node.redis_connection.connection_pool for node in many.get_nodes()]
     assert len(pools) == 3
     assert all(issubclass(pool.connection_class, BudgetedConnection) for pool in pools)
 
@@ -179,7 +180,11 @@ def test_a_cluster_nobody_listens_for_is_an_outage_of_redis_pys_own_kind(at: Any
     async def main() -> None:
         await aclient().get("a")
 
-    for ask in (lambda: client().get("a"), lambda: client().pipeline().get("a").execute(), lambda: asyncio.run(main())):
+    def read_in_a_pipeline() -> Any:
+        pipeline: Any = client().pipeline()
+        return pipeline.get("a").execute()
+
+    for ask in (lambda: client().get("a"), read_in_a_pipeline, lambda: asyncio.run(main())):
         with ends_within(), pytest.raises(RedisError) as caught:
             ask()
         assert is_outage(caught.value)

@@ -42,12 +42,14 @@ def at(settings: Any) -> Iterator[Callable[..., None]]:
 def test_the_primary_serves_commands_pipelines_and_scripts(at: Any, watched: Watched) -> None:
     at(watched.url)
     assert client().set("a", "1")
-    assert client().pipeline().get("a").incr("a").execute() == [b"1", 2]
+    pipeline: Any = client().pipeline()
+    assert pipeline.get("a").incr("a").execute() == [b"1", 2]
     assert Script("swap").run(client(), ["a"], ["2", "3", 5000]) == 1
 
     async def main() -> Any:
         assert await Script("swap").arun(aclient(), ["a"], ["3", "4", 5000]) == 1
-        return await aclient().pipeline().get("a").execute()
+        pipeline: Any = aclient().pipeline()
+        return await pipeline.get("a").execute()
 
     assert asyncio.run(main()) == [b"4"]
 
