@@ -8,15 +8,37 @@ is stored is dead from birth. Round trips: 1 to look, 1 to store.
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.reading import MISSING
 
-if TYPE_CHECKING:
-    from bergizi_redis.cache.backend import TaggedRedisCache
+
+class Entries(Protocol):
+    """What a lookup asks of the cache behind it."""
+
+    def look(self, address: Address) -> tuple[Any, bytes]: ...
+    async def alook(self, address: Address) -> tuple[Any, bytes]: ...
+    def put(
+        self,
+        address: Address,
+        value: Any,
+        timeout: Any,
+        token: bytes | None,
+        names: tuple[str, ...] | None,
+        cost: float,
+    ) -> bool: ...
+    async def aput(
+        self,
+        address: Address,
+        value: Any,
+        timeout: Any,
+        token: bytes | None,
+        names: tuple[str, ...] | None,
+        cost: float,
+    ) -> bool: ...
 
 
 class Lookup:
@@ -26,7 +48,7 @@ class Lookup:
     lookup misses and nothing is stored.
     """
 
-    def __init__(self, cache: "TaggedRedisCache", address: Address, names: Sequence[str] | None = None) -> None:
+    def __init__(self, cache: Entries, address: Address, names: Sequence[str] | None = None) -> None:
         self._cache = cache
         self.address = address
         self._names = None if names is None else tuple(names)
