@@ -24,12 +24,12 @@ from redis.exceptions import (
     AuthorizationError,
     ConnectionError,
     MaxConnectionsError,
-    ResponseError,
+    RedisError,
     TimeoutError,
 )
 from redis.retry import Retry
 
-from bergizi_redis.circuit import CircuitOpen, circuit_of
+from bergizi_redis.circuit import circuit_of
 
 _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", default=None)
 
@@ -82,13 +82,8 @@ def asking(pool: Any, budget: float | None) -> Iterator[None]:
     try:
         with within(circuit.allowance(budget)):
             yield
-    except CircuitOpen:
-        raise
-    except TimeoutError:
-        circuit.silent()
-        raise
-    except ResponseError:
-        circuit.answered()
+    except RedisError as error:
+        circuit.failed(error)
         raise
     else:
         circuit.answered()
@@ -101,13 +96,8 @@ async def aasking(pool: Any, budget: float | None) -> AsyncIterator[None]:
     try:
         async with awithin(circuit.allowance(budget)):
             yield
-    except CircuitOpen:
-        raise
-    except TimeoutError:
-        circuit.silent()
-        raise
-    except ResponseError:
-        circuit.answered()
+    except RedisError as error:
+        circuit.failed(error)
         raise
     else:
         circuit.answered()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import TimeoutError
+from redis.exceptions import RedisError, ResponseError, TimeoutError
 
 PROBE = 0.1  # seconds; an answer takes about 0.001
 COOL = 1.0  # seconds
@@ -44,6 +44,13 @@ class Circuit:
     def answered(self) -> None:
         self._suspect = False
         self._until = 0.0
+
+    def failed(self, error: RedisError) -> None:
+        """A time-out is silence, a server's error an answer; being refused by the circuit itself says nothing new."""
+        if isinstance(error, ResponseError):
+            self.answered()
+        elif isinstance(error, TimeoutError) and not isinstance(error, CircuitOpen):
+            self.silent()
 
     def silent(self) -> None:
         if self._suspect:
