@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Tests mostly wait for servers and deadlines, so more of them run at once than there are cores; WORKERS=0 for one by one.
+WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -12,7 +14,7 @@ demo: $(VENV)/.installed-embedded ## Serve the example kitchens at http://127.0.
 	@PYTHONUNBUFFERED=1 $(RUN) example_project/manage.py demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed to pytest
-	@PYTHONDEVMODE=1 $(RUN) -m pytest tests $(ARGS)
+	@PYTHONDEVMODE=1 $(RUN) -m pytest tests -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks, peers side by side
 	@for file in benchmarks/[a-z]*.py; do $(RUN) "$$file" $(ARGS) || exit 1; done
