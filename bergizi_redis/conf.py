@@ -72,6 +72,18 @@ def _networks(value: Any) -> bool:
         return False
 
 
+def _names(value: Any) -> bool:
+    """A field's name, "" for none, or several of them."""
+    return isinstance(value, str) or all(isinstance(name, str) and name for name in value)
+
+
+def _lives(value: Any) -> bool:
+    return all(
+        isinstance(label, str) and isinstance(life, int | float) and not isinstance(life, bool) and _positive(life)
+        for label, life in value.items()
+    )
+
+
 _SECONDS = (int, float)
 
 
@@ -109,6 +121,14 @@ class Config:
     TRUSTED_PROXIES = Setting(
         (), "CIDRs of the proxies whose forwarded headers are believed, such as '10.0.0.0/8'; none by default.",
         types=(tuple, list), valid=_networks,
+    )  # fmt: skip
+    TENANT_FIELD = Setting(
+        "", "Field, or tuple of fields, that holds a row's tenant: its id, or a key to it; narrows what is voided.",
+        types=(str, tuple, list), valid=_names,
+    )  # fmt: skip
+    QUERY_CACHE = Setting[Mapping[str, float]](
+        {}, "Label to seconds, such as `{'menus.Menu': 300}`: models whose `CachedQuerySet` caches its queries.",
+        types=(dict,), valid=_lives,
     )  # fmt: skip
     TENANTS = Setting(
         "", "Dotted path of a callable that yields every tenant id; `warm_cache` without --tenant asks it."
