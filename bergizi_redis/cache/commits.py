@@ -1,74 +1,109 @@
 """The moment of COMMIT: a fence goes up before it and comes down after it.
 
-No class of Django's is patched: the connection object's own ``commit`` is wrapped once something is touched in a
-transaction of it. What was touched in a savepoint that is rolled back is gone by then; a rollback sends nothing. A
-COMMIT that fails, or whose connection is lost so that nobody knows, takes the fence down all the same: the versions
-are new, which costs a miss and never a lie. Redis down: the COMMIT goes on, and what it voids is owed to the next read.
+No class of Django's is patched: the connection object's own ``commit``, ``rollback`` and ``set_autocommit`` are
+wrapped. What was touched in a savepoint that is rolled back is gone by then; a rollback sends nothing. A COMMIT that
+fails, or whose connection is lost so that nobody knows, takes the fence down all the same: the versions are new, which
+costs a miss and never a lie. Behind a replica (``REPLICA_LAG``) the fence stands until the replica has caught up.
+
+Redis down: see ``outages`` – the write is refused, noted in the outbox table in the same transaction, or goes on and
+is owed to this process's next read.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import wraps
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar
 
-from bergizi_redis.cache import fences
+from bergizi_redis.cache import fences, outbox
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import tagged_cache
-from bergizi_redis.cache.transactions import pending_of
+from bergizi_redis.cache.transactions import is_test_case, pending_of, written_on
 from bergizi_redis.conf import config
+
+T = TypeVar("T")
 
 
 class Fence:
     """The fence of one transaction, up from the moment it is made."""
 
-    __slots__ = ("_cache", "_stands", "_version_keys", "_writer")
+    __slots__ = ("_cache", "_version_keys", "_writer", "stands")
 
     def __init__(self, cache: TaggedRedisCache, version_keys: Collection[str]) -> None:
         self._cache = cache
         self._version_keys = frozenset(version_keys)
         self._writer = fences.new_writer()
         exchange = fences.put_up(self._version_keys, self._writer, config.FENCE_SECONDS, cache.clustered)
-        self._stands = cache.ask(exchange, False, bumped=self._version_keys) is not False
+        self.stands = cache.ask(exchange, False, bumped=self._version_keys) is not False
 
     def take_down(self) -> None:
-        if self._stands:
-            exchange = fences.take_down(self._version_keys, self._writer, self._cache.clustered)
-            self._cache.ask(exchange, None, bumped=self._version_keys)
-        else:
+        """After the outcome is known; behind a replica it runs out when the replica has caught up."""
+        if not self.stands:
             self._cache.bump(self._version_keys)
+            return
+        if config.REPLICA_LAG:
+            exchange = fences.put_up(self._version_keys, self._writer, config.REPLICA_LAG, self._cache.clustered)
+        else:
+            exchange = fences.take_down(self._version_keys, self._writer, self._cache.clustered)
+        self._cache.ask(exchange, None, bumped=self._version_keys)
 
 
-_standing: WeakKeyDictionary[Any, Fence] = WeakKeyDictionary()
+def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T]) -> T:
+    """``act`` – a COMMIT, or a statement that commits itself – between fence and release. Two round trips."""
+    fence = Fence(tagged_cache(), version_keys)
+    if not fence.stands:
+        outbox.note(connection, version_keys)
+    try:
+        return act()
+    finally:
+        fence.take_down()
 
 
 def fence_commits(connection: Any) -> None:
     """Let the connection's commits fence what is pending on it. Done once for a connection."""
     if hasattr(connection.commit, "fenced"):
         return
-    commit = connection.commit
+    commit, rollback, set_autocommit = connection.commit, connection.rollback, connection.set_autocommit
 
     @wraps(commit)
     def fenced_commit() -> None:
-        touched = {key for batch in pending_of(connection) for key in batch.version_keys}
-        if not touched:
-            commit()
-            return
-        fence = Fence(tagged_cache(), touched)
-        try:
-            commit()
-        except BaseException:
-            fence.take_down()
-            raise
-        _standing[connection] = fence
+        committed(connection, commit)
+
+    @wraps(rollback)
+    def forgetful_rollback() -> None:
+        written_on(connection).forget()
+        rollback()
+
+    @wraps(set_autocommit)
+    def fenced_set_autocommit(autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        """Turning it on commits what is open."""
+        if autocommit and not connection.autocommit and not connection.in_atomic_block:
+            committed(connection, lambda: set_autocommit(autocommit, *args, **kwargs))
+        else:
+            set_autocommit(autocommit, *args, **kwargs)
 
     fenced_commit.fenced = True  # type: ignore[attr-defined]
     connection.commit = fenced_commit
+    connection.rollback = forgetful_rollback
+    connection.set_autocommit = fenced_set_autocommit
+
+
+def committed(connection: Any, commit: Callable[[], T]) -> T:
+    """Commit what is pending on the connection, fenced; without anything pending just commit."""
+    pending = list(pending_of(connection))
+    touched = {key for each in pending for key in each.version_keys}
+    if not touched:
+        return commit()
+    try:
+        return fenced(connection, touched, commit)
+    finally:
+        for each in pending:
+            each.version_keys = set()
+        written_on(connection).forget()
 
 
 def release(connection: Any, version_keys: Collection[str]) -> None:
-    """After the commit: take its fence down, or where there was none make the versions anew."""
-    fence = _standing.pop(connection, None)
-    if fence is None:
+    """Make the versions of what was touched anew, where no commit of the connection has done so."""
+    if version_keys:
         tagged_cache().bump(version_keys)
-    else:
-        fence.take_down()
+
+
+__all__ = ["Fence", "committed", "fence_commits", "fenced", "is_test_case", "release"]

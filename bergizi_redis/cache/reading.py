@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bergizi_redis import points
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, digest_of, is_enveloped, unpack
@@ -145,6 +146,8 @@ class Reading:
         if self.state.unsent:
             yield from self.settle()
         raw, *versions = yield tag_versions.get_all((address.key, *address.version_keys), self.clustered)
+        if points.hold is not None:
+            yield points.stop("after_look")
         token = digest_of(address.version_keys, versions)
         if raw is not None and token is not None:
             envelope = unpack(raw)
@@ -158,6 +161,8 @@ class Reading:
             self.state.counters.add("stale", address.domain)
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
+        if points.hold is not None:
+            yield points.stop("before_compute")
         return MISSING, (b"" if token == NO_DIGEST else token)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bergizi_redis import points
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, is_enveloped
@@ -60,6 +61,8 @@ class Writing(Reading):
             return bool((yield lambda client: client.delete(key)))
         data = seal((yield from self._token(scope, tags)), tags)
         self._note(key, scope, tags)
+        if points.hold is not None:
+            yield points.stop("before_store")
         return bool((yield lambda client: client.set(key, data, px=px, xx=xx)))
 
     def add(
@@ -123,7 +126,12 @@ class Writing(Reading):
             token = yield from tag_versions.read(address.version_keys, self.clustered)
         data = Envelope(payload, token, names, int(time.time()), int(cost * 1000)).pack()
         self.state.counters.add("stores", address.domain)
-        return bool((yield lambda client: client.set(address.key, data, px=px)))
+        if points.hold is not None:
+            yield points.stop("before_store")
+        stored = bool((yield lambda client: client.set(address.key, data, px=px)))
+        if points.hold is not None:
+            yield points.stop("after_store")
+        return stored
 
     def delete(self, names: Sequence[str]) -> Exchange[int]:
         """How many there were. Several keys go in one command, on a cluster in one for each slot."""
