@@ -8,13 +8,16 @@ WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint help
+.PHONY: demo test soak bench lint help
 
 demo: $(VENV)/.installed-embedded ## Serve the example kitchens at http://127.0.0.1:8000, with sign-ins to try
 	@PYTHONUNBUFFERED=1 $(RUN) example_project/manage.py demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed to pytest
 	@PYTHONDEVMODE=1 $(RUN) -m pytest tests -n $(WORKERS) --dist worksteal $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Run a million random cache operations against a model, on servers of 1 MB
+	@PYTHONDEVMODE=1 $(RUN) -m pytest tests/faults -m soak -s $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks, peers side by side
 	@for file in benchmarks/[a-z]*.py; do $(RUN) "$$file" $(ARGS) || exit 1; done

@@ -1,0 +1,1 @@
+"""What goes wrong with Redis, its processes and its memory, and what a reader may be served meanwhile."""
