@@ -19,10 +19,11 @@ from redis.exceptions import ConnectionError, MaxConnectionsError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from bergizi_redis.aclusters import cluster
-from bergizi_redis.budget import RETRIES, FullJitter, aasking, worth_retrying
+from bergizi_redis.budget import aasking
 from bergizi_redis.conf import config
 from bergizi_redis.connections import Role, alias_settings, budget_of, pool_key, share_of_node, timeouts
 from bergizi_redis.pools import POOL_IS_FULL
+from bergizi_redis.retries import RETRIES, FullJitter, worth_retrying
 from bergizi_redis.topology import parse_location
 
 WAIT_SHARE = 0.9  # of the budget for a free connection: the pool must say that it is full before the time is up

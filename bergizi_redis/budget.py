@@ -2,39 +2,30 @@
 handshake, writing, reading, retrying – where redis-py bounds each wait alone.
 
 Sync: ``within(seconds)`` puts the deadline into a context variable; the earliest one holds. ``BudgetedSocket`` clips
-every wait to what is left, ``BudgetedRetry`` does not start what cannot end in time. Async: ``asyncio.timeout`` bounds
+every wait to what is left, and ``retries.py`` begins nothing that cannot end in time. Async: ``asyncio.timeout`` bounds
 the whole, and what is left of an outer ``within`` bounds that. Looking a host name up is the system resolver's time,
 which a thread cannot bound: name the server by address, or set ``options timeout:1 attempts:1`` for the resolver."""
 
 import asyncio
 import builtins
-import random
+import select
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import cache
+from types import TracebackType
 from typing import Any
 
-import redis
-import redis.client
-from redis.backoff import AbstractBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ConnectionError,
-    MaxConnectionsError,
-    RedisError,
-    TimeoutError,
-)
-from redis.retry import Retry
+from redis.exceptions import RedisError, TimeoutError
 
 from bergizi_redis.circuit import circuit_of
 
 _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", default=None)
 
 SHORTEST = 0.001  # seconds; what has arrived already is still read, and 0 would mean "do not block" to a socket
-RETRIES = 2
+GRAIN = 1 / 32  # seconds; a wait may end this much before the budget does, never after it
+POLL = getattr(select, "poll", None)  # Windows has none
 
 
 @contextmanager
@@ -75,18 +66,30 @@ async def awithin(seconds: float | None) -> AsyncIterator[None]:
         raise TimeoutError(f"No answer within {bound:.3g} s" if bound else "No answer in time") from error
 
 
-@contextmanager
-def asking(pool: Any, budget: float | None) -> Iterator[None]:
+class asking:  # noqa: N801 – read as a verb: with asking(pool, 0.8):
     """One question to the server behind a pool: within the budget, and told to the pool's circuit."""
-    circuit = circuit_of(pool)
-    try:
-        with within(circuit.allowance(budget)):
-            yield
-    except RedisError as error:
-        circuit.failed(error)
-        raise
-    else:
-        circuit.answered()
+
+    __slots__ = ("_budget", "_circuit", "_token")
+
+    def __init__(self, pool: Any, budget: float | None) -> None:
+        self._circuit = circuit_of(pool)
+        self._budget = budget
+
+    def __enter__(self) -> None:
+        budget = self._circuit.allowance(self._budget)
+        self._token = None
+        if budget is not None:
+            outer, deadline = _deadline.get(), time.monotonic() + budget
+            if outer is None or deadline < outer:
+                self._token = _deadline.set(deadline)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._token is not None:
+            _deadline.reset(self._token)
+        if error is None:
+            self._circuit.answered()
+        elif isinstance(error, RedisError):
+            self._circuit.failed(error)
 
 
 @asynccontextmanager
@@ -103,53 +106,22 @@ async def aasking(pool: Any, budget: float | None) -> AsyncIterator[None]:
         circuit.answered()
 
 
-class FullJitter(AbstractBackoff):
-    """Seconds to wait before try n: uniform in 0…min(cap, base·2ⁿ), the exponent clamped so that it cannot overflow.
+class BudgetedSocket:
+    """A socket whose every wait is clipped to what is left of the budget, so that many short waits cannot add up.
 
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    To the last ``GRAIN`` before it: setting a time-out is a system call, and most commands then need none.
     """
 
-    def __init__(self, base: float = 0.008, cap: float = 0.064) -> None:
-        self.base, self.cap = base, cap
-
-    def compute(self, failures: int) -> float:
-        return random.uniform(0, min(self.cap, self.base * 2 ** min(failures, 30)))  # noqa: S311 – spreads load
-
-
-def worth_retrying(error: Exception) -> bool:
-    """Whether trying again may help, and can still end in time. A refused password stays refused."""
-    left = seconds_left()
-    hopeless = isinstance(error, AuthenticationError | AuthorizationError | MaxConnectionsError)
-    return not hopeless and (left is None or left > FullJitter().cap)
-
-
-class BudgetedRetry(Retry):
-    """Retries a broken link, never a time-out (it has used its time up), and never past the deadline."""
-
-    def __init__(self, retries: int = RETRIES) -> None:
-        super().__init__(FullJitter(), retries, (ConnectionError,))
-
-    def call_with_retry(
-        self,
-        do: Callable[[], Any],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,
-    ) -> Any:
-        def retryable(error: Exception) -> bool:
-            return worth_retrying(error) and (is_retryable is None or is_retryable(error))
-
-        return super().call_with_retry(do, fail, retryable, with_failure_count)
-
-
-class BudgetedSocket:
-    """A socket whose every wait is clipped to what is left of the budget, so that many short waits cannot add up."""
-
-    __slots__ = ("_applied", "_socket", "_timeout")
+    __slots__ = ("_applied", "_events", "_socket", "_timeout")
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
         self._timeout = self._applied = socket.gettimeout()
+        self._events: Callable[[int], Any] | None = None
+        if POLL is not None and not hasattr(socket, "pending"):  # what TLS has read ahead, the kernel knows nothing of
+            poll = POLL()
+            poll.register(socket, select.POLLIN)
+            self._events = poll.poll
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -157,8 +129,17 @@ class BudgetedSocket:
     def settimeout(self, seconds: float | None) -> None:
         self._timeout = seconds
 
+    def is_silent(self) -> bool:
+        """Whether it is known that nothing can be read, neither data nor an end; one system call."""
+        return self._events is not None and not self._events(0)
+
     def _clip(self) -> Any:
-        wait = clipped(self._timeout)
+        wait, deadline = self._timeout, _deadline.get()
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            left = left - left % GRAIN if left > 4 * GRAIN else max(SHORTEST, left)
+            if wait is None or left < wait:
+                wait = left
         if wait != self._applied:
             self._socket.settimeout(wait)
             self._applied = wait
@@ -177,6 +158,9 @@ class BudgetedSocket:
 class BudgetedConnection:
     """Mixed into a connection class of redis-py: connecting, TLS and everything after it heed the budget."""
 
+    _sock: Any
+    _parser: Any
+
     @property
     def socket_connect_timeout(self) -> float | None:
         return clipped(self._socket_connect_timeout)  # asked anew for each address of the host
@@ -184,6 +168,10 @@ class BudgetedConnection:
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, value: float | None) -> None:
         self._socket_connect_timeout = value
+
+    def connect(self) -> None:
+        if self._sock is None:
+            super().connect()  # type: ignore[misc]
 
     def _connect(self) -> BudgetedSocket:
         socket = super()._connect()  # type: ignore[misc]
@@ -193,6 +181,15 @@ class BudgetedConnection:
     def _wrap_socket_with_ssl(self, socket: Any) -> Any:
         socket.settimeout(clipped(socket.gettimeout()))
         return super()._wrap_socket_with_ssl(socket)  # type: ignore[misc]
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """redis-py's question before each command, in one system call where the answer is the usual no."""
+        if timeout == 0 and isinstance(self._sock, BudgetedSocket) and self._sock.is_silent():
+            reader = getattr(self._parser, "_reader", None)  # hiredis's; other parsers are asked the long way
+            if reader is not None and not reader.has_data():
+                return False
+        readable: bool = super().can_read(timeout)  # type: ignore[misc]
+        return readable
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         # redis-py's Sentinel connections keep the link by default: the late reply would answer the next command.
@@ -206,30 +203,3 @@ def budgeted(connection_class: type) -> type:
     if issubclass(connection_class, BudgetedConnection):
         return connection_class
     return type(f"Budgeted{connection_class.__name__}", (BudgetedConnection, connection_class), {})
-
-
-class BudgetedPipeline(redis.client.Pipeline):
-    budget: float | None = None
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with asking(self.connection_pool, self.budget):
-            return super().execute(raise_on_error)
-
-    def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        with asking(self.connection_pool, self.budget):
-            return super().immediate_execute_command(*args, **options)  # type: ignore[no-untyped-call]
-
-
-class BudgetedRedis(redis.Redis):
-    """``redis.Redis`` whose every command, pipeline and script ends within ``budget`` seconds."""
-
-    budget: float | None = None
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        with asking(self.connection_pool, self.budget):
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> BudgetedPipeline:
-        pipeline = BudgetedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.budget = self.budget
-        return pipeline

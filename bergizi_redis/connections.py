@@ -27,12 +27,14 @@ from django_redis.pool import ConnectionFactory as DjangoRedisConnectionFactory
 from redis import Redis
 from redis.maint_notifications import MaintNotificationsConfig
 
-from bergizi_redis.budget import BudgetedRedis, BudgetedRetry, budgeted
+from bergizi_redis.budget import budgeted
+from bergizi_redis.clients import BudgetedRedis
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.outages import explain as explain
 from bergizi_redis.outages import is_outage as is_outage
 from bergizi_redis.pools import Pool, SentinelPool, Sentinels
+from bergizi_redis.retries import BudgetedRetry
 from bergizi_redis.topology import BudgetedCluster, Topology, parse_location, servers
 
 FACTORY = "bergizi_redis.connections.ConnectionFactory"
@@ -99,7 +101,7 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
     """django-redis's factory with our timeouts; its pools are kept by (URL, role, options), not by URL alone."""
 
     def __init__(self, options: dict[str, Any], role: Role = Role.MAIN) -> None:
-        super().__init__({"REDIS_CLIENT_CLASS": "bergizi_redis.budget.BudgetedRedis", **options})
+        super().__init__({"REDIS_CLIENT_CLASS": "bergizi_redis.clients.BudgetedRedis", **options})
         self.role = role
         if "CONNECTION_POOL_CLASS" not in options:
             self.pool_cls = Pool

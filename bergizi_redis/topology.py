@@ -1,8 +1,7 @@
 """What a ``LOCATION`` says: one server, a service behind Sentinels, or a cluster; and how to ask the latter two.
 
 No error here shows more of the URL than its scheme and its query's names: the rest may be a password with a character
-in it that should have been percent-encoded.
-"""
+in it that should have been percent-encoded."""
 
 import threading
 from collections.abc import Iterator
@@ -18,8 +17,9 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.event import AfterPooledConnectionsInstantiationEvent, EventDispatcher, EventListenerInterface
 from redis.exceptions import ClusterDownError, ConnectionError, RedisClusterException, TimeoutError
 
-from bergizi_redis.budget import BudgetedRetry, budgeted, seconds_left, within
+from bergizi_redis.budget import budgeted, seconds_left, within
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.retries import BudgetedRetry
 
 SCHEMES = (
     "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"

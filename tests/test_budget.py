@@ -19,19 +19,10 @@ import redis
 from redis.exceptions import AuthenticationError, ConnectionError, MaxConnectionsError, TimeoutError
 
 from bergizi_redis import connections
-from bergizi_redis.budget import (
-    BudgetedConnection,
-    BudgetedRetry,
-    FullJitter,
-    awithin,
-    budgeted,
-    clipped,
-    seconds_left,
-    within,
-    worth_retrying,
-)
+from bergizi_redis.budget import BudgetedConnection, awithin, budgeted, clipped, seconds_left, within
 from bergizi_redis.circuit import circuit_of
 from bergizi_redis.connections import Role, client
+from bergizi_redis.retries import BudgetedRetry, FullJitter, worth_retrying
 from tests.deadlines import ends_within
 from tests.proxies import babbling, closing, dribbling, holding, proxy, silent, slow
 from tests.servers import PrivateServer, free_port, private_server
