@@ -155,6 +155,37 @@ class Config:
         types=_SECONDS,
         valid=_positive,
     )
+    REPLICA_LAG = Setting(
+        0.0,
+        "Seconds that a replica of the database may be behind: fences stand so much longer, and nothing is stored then.",
+        types=_SECONDS,
+        valid=lambda value: 0 <= value < 3600,
+    )
+    WATCH_WRITES = Setting(
+        True, "See every statement that writes, and void what was computed from its tables: 2 round trips a commit."
+    )
+    UNWATCHED_TABLES = Setting(
+        ("django_session", "django_migrations", "django_admin_log"),
+        "Tables whose writes void nothing: what is computed from them is not cached, or may be old.",
+        types=(tuple, list), valid=_names,
+    )  # fmt: skip
+    WRITES_ON_OUTAGE = Setting[Any](
+        "outbox",
+        "When Redis is down at a commit: `refuse` the write, note it in the `outbox` table with the write, or `proceed`; "
+        "or a dict of these by tag, domain or table, with `'*'` for the rest.",
+        types=(str, dict),
+        valid=lambda value: all(
+            policy in ("refuse", "outbox", "proceed") for policy in (value.values() if isinstance(value, dict) else [value])
+        ),
+    )
+    STATS_EVERY = Setting(
+        10.0, "Seconds between two additions of this process's numbers to the fleet's in Redis; 0 keeps them here.",
+        types=_SECONDS, valid=lambda value: 0 <= value < 3600,
+    )  # fmt: skip
+    VERIFY_SAMPLE = Setting(
+        0.0, "Share of hits, 0 to 1, that are computed again and compared: 0.01 finds an invalidation that is missing.",
+        types=_SECONDS, valid=lambda value: 0 <= value <= 1,
+    )  # fmt: skip
     LOCKOUT_ATTEMPTS = Setting(5, "Password checks allowed before an account locks.", valid=_positive)
     LOCKOUT_SECONDS = Setting(
         1800, "Seconds a lock lasts; trying again never extends it.", types=_SECONDS, valid=_positive

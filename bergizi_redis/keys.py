@@ -8,10 +8,15 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
+| ``lease:<entry>`` | string: token and owner of who computes the entry | 1–30 s, by what computing costs |
 | ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes, or a writer's fences | 30 d, at least the longest entry |
 | ``cache:{@}:e:<tag>`` | the same: the tag at every tenant | 30 d |
 | ``cache:{@}:epoch`` | the same: everything | 30 d |
 | ``cache:{<tenant>}:tenant`` | the same: all of one tenant | 30 d |
+| ``cache:{<tenant>}:bumps`` | stream: who voided which tags, the last 256 | 30 d |
+| ``cache:{@}:minute.<n>`` | hash: what all processes counted, by tenant and domain | 2 h |
+| ``cache:{@}:hour.<n>`` | the same, of whole hours | 26 h |
+| ``behind:{<domain>:<shard>}:<part>`` | buffered writes, see the guide: stream, buffer, dead, lease, … | until flushed |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
 | ``security:ratelimit:{<tag>}`` | string: count of the window | the window |
@@ -37,6 +42,7 @@ SHARED = "@"
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LONGEST_PART = 120
 DIGESTED = re.compile(r".{40}~[0-9a-f]{32}", re.DOTALL)
+HASH_TAG = re.compile(r"[^{]*\{[^}]+\}")
 OWN_DOMAINS = {"v": "%76", "e": "%65"}  # the tags' names; a domain called so is written otherwise
 
 
@@ -94,6 +100,11 @@ def cache_entry(tenant: str | None, domain: str, ident: object) -> str:
     return prefixed(f"cache:{{{scope}}}:{OWN_DOMAINS.get(domain) or _inner(domain)}:{_part(ident)}")
 
 
+def lease(entry: str) -> str:
+    """Beside the entry, in its slot: with the entry's own hash tag, or the whole of it for one without."""
+    return prefixed(f"lease:{entry}" if HASH_TAG.match(entry) else f"lease:{{{entry}}}")
+
+
 def tag_version(tenant: str | None, tag: str, namespace: str = "") -> str:
     """``namespace`` is the KEY_PREFIX of the alias, so that sites on one server do not void one another's tags."""
     scope = SHARED if tenant is None else validated_tenant(tenant)
@@ -114,6 +125,33 @@ def epoch(namespace: str = "") -> str:
 
 def tenant_version(tenant: str, namespace: str = "") -> str:
     key = f"cache:{{{validated_tenant(tenant)}}}:tenant"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def behind(domain: str, shard: int, part: str) -> str:
+    """What a write-behind keeps of one shard of the domain; all its parts share a slot.
+
+    ``stream``: the writes, in order, with the group ``flush``. ``buffer``, hash: tenant and ident → token and newest
+    value. ``dead``, stream: what cannot be flushed. ``lease``: the worker that has the shard. ``failures``, hash;
+    ``halted``, hash of entries with dead letters; ``replay``, set of those to flush again; ``nonce:<nonce>``, 10 s.
+    """
+    return prefixed(f"behind:{{{domain}:{shard}}}:{part}")
+
+
+def bumps(tenant: str | None, namespace: str = "") -> str:
+    scope = SHARED if tenant is None else validated_tenant(tenant)
+    key = f"cache:{{{scope}}}:bumps"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def stats_minute(number: object, namespace: str = "") -> str:
+    """``number``: minutes since 1970."""
+    key = f"cache:{{{SHARED}}}:minute.{number}"
+    return prefixed(f"{namespace}:{key}" if namespace else key)
+
+
+def stats_hour(number: object, namespace: str = "") -> str:
+    key = f"cache:{{{SHARED}}}:hour.{number}"
     return prefixed(f"{namespace}:{key}" if namespace else key)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from bergizi_redis.cache.fleet import forget_aliases
 from tests.commandlog import command_log
 from tests.servers import PrivateServer, private_server
 
@@ -44,6 +45,7 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         if keys := list(client.scan_iter(match=f"{prefix}*", count=1000)):
             client.unlink(*keys)
+    forget_aliases()
 
 
 @pytest.fixture

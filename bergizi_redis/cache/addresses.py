@@ -13,11 +13,13 @@ BUCKETS = 64  # one entry is invalidated with 1/64 of its domain: a version for 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``domain`` is what the entry is counted under."""
+    """``domain`` and ``tenant`` are what the entry is counted under; ``strict`` reads skip the near cache."""
 
     key: str
     version_keys: tuple[str, ...]
     domain: str = ""
+    tenant: str = ""
+    strict: bool = False
 
 
 def bucket_of(domain: str, name: str) -> str:
@@ -42,7 +44,7 @@ def _made(
 ) -> Address:
     key = keys.cache_entry(tenant, domain + part, ident)
     versions = Scope(tenant, namespace).read_by((domain, *tags), own or bucket_of(domain, ident))
-    return Address(key, versions, domain)
+    return Address(key, versions, domain, tenant or "")
 
 
 # Names are made anew for every read: remembering the hot ones halves the cost of a hit outside of Redis. ``prefix`` is

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from time import monotonic, time
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -15,6 +16,7 @@ from redis.exceptions import MaxConnectionsError, RedisError
 
 from bergizi_redis.aconnections import aclient_at
 from bergizi_redis.cache.altering import Altering
+from bergizi_redis.cache.fleet import Sender, send_at_exit
 from bergizi_redis.cache.process import ProcessState, state_of
 from bergizi_redis.cache.tags import Scope
 from bergizi_redis.connections import FACTORY, explain, is_outage
@@ -96,7 +98,13 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
 
     @cached_property
     def state(self) -> ProcessState:
-        return state_of(self._server, self.key_prefix)
+        state = state_of(self._server, self.key_prefix)
+        send_at_exit(self, (repr(self._server), self.key_prefix))
+        return state
+
+    @property
+    def sender(self) -> Sender:
+        return self.state.sender
 
     @cached_property
     def entries(self) -> Altering:
@@ -126,24 +134,56 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
 
     def ask(
         self, exchange: Exchange[Any], otherwise: Any = RAISE, client: Any = None,
-        deleted: Iterable[str] = (), bumped: Iterable[str] = (),
+        deleted: Iterable[str] = (), bumped: Iterable[str] = (), changed: Iterable[str] = (),
     ) -> Any:  # fmt: skip
-        """The exchange's result. With Redis down: ``otherwise``; what is ``deleted`` or ``bumped`` is owed then."""
+        """The exchange's result. With Redis down: ``otherwise``; what is ``deleted`` or ``bumped`` is owed then.
+
+        These and what is ``changed`` leave the near cache before this returns.
+        """
         try:
-            return speak(exchange, client or self.client.get_client(write=True))
+            found = speak(exchange, client or self.client.get_client(write=True))
         except RedisError as error:
             self.tolerate(error, otherwise, deleted, bumped)
             return otherwise
+        finally:
+            if self.state.near is not None:
+                self.state.forget({*deleted, *bumped, *changed})
+        if monotonic() >= self.state.sender.late:
+            self.send_stats()
+        return found
 
     async def aask(
         self, exchange: Exchange[Any], otherwise: Any = RAISE,
-        deleted: Iterable[str] = (), bumped: Iterable[str] = (),
+        deleted: Iterable[str] = (), bumped: Iterable[str] = (), changed: Iterable[str] = (),
     ) -> Any:  # fmt: skip
         try:
-            return await aspeak(exchange, self.aclient())
+            found = await aspeak(exchange, self.aclient())
         except RedisError as error:
             self.tolerate(error, otherwise, deleted, bumped)
             return otherwise
+        finally:
+            if self.state.near is not None:
+                self.state.forget({*deleted, *bumped, *changed})
+        if monotonic() >= self.state.sender.late:
+            await self.asend_stats()
+        return found
+
+    def send_stats(self, everything: bool = False) -> bool:
+        """Add what this process has counted to the fleet's numbers; False when it has to wait. Never raises."""
+        try:
+            speak(self.state.sender.send(self.key_prefix, time(), everything), self.client.get_client(write=True))
+        except RedisError as error:
+            logger.info("Statistics wait to be sent. %s", explain(error), extra={"action": "stats_wait"})
+            return False
+        return True
+
+    async def asend_stats(self) -> bool:
+        try:
+            await aspeak(self.state.sender.send(self.key_prefix, time()), self.aclient())
+        except RedisError as error:
+            logger.info("Statistics wait to be sent. %s", explain(error), extra={"action": "stats_wait"})
+            return False
+        return True
 
     def aclient(self) -> Any:
         """The running loop's client for the primary."""

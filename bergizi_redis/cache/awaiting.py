@@ -3,13 +3,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import isawaitable
+from time import perf_counter
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.db.models import QuerySet
 
-from bergizi_redis.cache.alias import RedisAlias, moved_to
+from bergizi_redis.cache.alias import moved_to
+from bergizi_redis.cache.nearby import NearMethods
 from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.cache.writing import is_over
@@ -27,12 +29,23 @@ async def called(default: Any) -> Any:
     return await value if isawaitable(value) else value
 
 
-class AwaitingMethods(RedisAlias):
+class AwaitingMethods(NearMethods):
     """The twins of ``BlockingMethods``."""
 
-    async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        found = await self.aask(self.entries.get(self.made(key, version), self.scope), MISSING)
-        return default if found is MISSING else found
+    async def aget(self, key: str, default: Any = None, version: int | None = None, *, strict: bool = False) -> Any:
+        name = self.made(key, version)
+        if self.near is not None and not strict:
+            found = self.near_value(name)
+            if found is not MISSING:
+                return found
+        began, scope = perf_counter(), self.scope
+        found = await self.aask(self.entries.get(name, scope), MISSING)
+        self.state.counters.took(perf_counter() - began, "", scope.tenant or "")
+        if found is MISSING:
+            return default
+        if self.near is not None:
+            self.near_next_time(name)
+        return found
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         names = {self.made(key, version): key for key in keys}
@@ -58,7 +71,7 @@ class AwaitingMethods(RedisAlias):
         name = self.made(key, version)
         await fetched(value)
         exchange = self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags))
-        return bool(await self.aask(exchange, False))
+        return bool(await self.aask(exchange, False, changed=[name]))
 
     async def aset_many(
         self, data: Mapping[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None,
@@ -81,10 +94,11 @@ class AwaitingMethods(RedisAlias):
     async def atouch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         name, seconds = self.made(key, version), self.seconds(timeout)
         exchange = self.entries.touch(name, seconds, self.scope)
-        return bool(await self.aask(exchange, False, deleted=[name] if is_over(seconds) else ()))
+        return bool(await self.aask(exchange, False, deleted=[name] if is_over(seconds) else (), changed=[name]))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        number: int = await self.aask(self.entries.incr(self.made(key, version), delta, self.scope))
+        name = self.made(key, version)
+        number: int = await self.aask(self.entries.incr(name, delta, self.scope), changed=[name])
         return number
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
@@ -92,8 +106,8 @@ class AwaitingMethods(RedisAlias):
 
     async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         version = self.version if version is None else version
-        exchange = self.entries.move(self.made(key, version), self.made(key, version + delta), self.scope)
-        return moved_to(key, await self.aask(exchange), version + delta)
+        names = self.made(key, version), self.made(key, version + delta)
+        return moved_to(key, await self.aask(self.entries.move(*names, self.scope), changed=names), version + delta)
 
     async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return await self.aincr_version(key, -delta, version)

@@ -7,6 +7,7 @@ misses, stores are logged and counted, deletions and invalidations are kept and 
 """
 
 from collections.abc import Collection, Sequence
+from time import perf_counter, time
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -17,8 +18,11 @@ from bergizi_redis.cache.alias import RAISE
 from bergizi_redis.cache.awaiting import AwaitingMethods, called, fetched
 from bergizi_redis.cache.blocking import BlockingMethods
 from bergizi_redis.cache.clearing import aunlink_matching, pattern_of, unlink_matching
+from bergizi_redis.cache.fleet import read_fleet
+from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.lookup import Lookup
-from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.reading import MISSING, Found
+from bergizi_redis.cache.stats import Counts, summary
 from bergizi_redis.cache.tags import Scope, tag_names
 from bergizi_redis.signals import tags_invalidated
 
@@ -59,10 +63,12 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
                 await entry.astore(await called(default), timeout)
         return entry.value
 
-    def lookup(self, key: str, tags: Sequence[str] = (), version: int | None = None) -> Lookup:
+    def lookup(
+        self, key: str, tags: Sequence[str] = (), version: int | None = None, *, stale: float = 0, herd: bool = True
+    ) -> Lookup:
         """``with cache.lookup("k", tags=["menus"]) as entry:`` – or ``async with``. See ``lookup.py``."""
         names = tag_names(tags) or ()
-        return Lookup(self, Address(self.made(key, version), self.scope.read_by(names)), names)
+        return Lookup(self, Address(self.made(key, version), self.scope.read_by(names)), names, stale, herd)
 
     def invalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         """Void every entry with one of the tags, in one round trip: of ``tenant`` and the shared ones, or of all.
@@ -95,7 +101,8 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
     def clear(self) -> None:
         """Remove what this alias stored, and nothing else on the server. ``RedisUnavailable`` when it is down."""
         pattern = pattern_of(self.key_func, self.key_prefix, self.version)
-        self.ask(self.entries.bump([self.scope.everything()]))
+        everything = [self.scope.everything()]
+        self.ask(self.entries.bump(everything), changed=everything)
         try:
             unlink_matching(self.client.get_client(write=True), pattern)
         except RedisError as error:
@@ -103,15 +110,32 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
 
     async def aclear(self) -> None:
         pattern = pattern_of(self.key_func, self.key_prefix, self.version)
-        await self.aask(self.entries.bump([self.scope.everything()]))
+        everything = [self.scope.everything()]
+        await self.aask(self.entries.bump(everything), changed=everything)
         try:
             await aunlink_matching(self.aclient(), pattern)
         except RedisError as error:
             self.tolerate(error, RAISE)
 
-    def stats(self) -> dict[str, Any]:
-        """Hits, misses, stale (void entries met), stores and errors of this process, in all and ``by_domain``."""
-        return self.state.counters.snapshot()
+    def stats(self, fleet: bool = False, minutes: int = 60) -> dict[str, Any]:
+        """Hits, misses, stale (void entries met), latency…, in all, ``by_domain`` and ``by_tenant``: see ``stats.py``.
+
+        Of this process since it began; with ``fleet`` of all processes in the last ``minutes`` (1 to 1560, above 120
+        in whole hours), and ``RedisUnavailable`` when Redis is down.
+        """
+        return summary(self.fleet_counts(minutes)) if fleet else self.state.counters.snapshot()
+
+    async def astats(self, fleet: bool = False, minutes: int = 60) -> dict[str, Any]:
+        if not fleet:
+            return self.state.counters.snapshot()
+        await self.asend_stats()
+        return summary(await self.aask(read_fleet(self.key_prefix, minutes, time())))
+
+    def fleet_counts(self, minutes: int) -> Counts:
+        """Counts by (tenant, domain) of all processes, this one's up to now among them."""
+        self.send_stats()
+        counts: Counts = self.ask(read_fleet(self.key_prefix, minutes, time()))
+        return counts
 
     # For domains, decorators and lookups
 
@@ -129,27 +153,39 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
     async def abump_own(self, tenant: str | None, tags: Collection[str]) -> None:
         await self.abump(self.scope_of(tenant).bumped_by((), own=tags))
 
-    def look(self, address: Address) -> tuple[Any, bytes]:
-        """(value or ``MISSING``, token); the token is empty when Redis is down."""
-        found: tuple[Any, bytes] = self.ask(self.entries.look(address), (MISSING, b""))
+    def look(self, address: Address) -> Found:
+        """Its token is empty when Redis is down."""
+        if (near := self.near_look(address)) is not None:
+            return near
+        began = perf_counter()
+        found: Found = self.ask(self.entries.look(address), Found(MISSING, b""))
+        self.state.counters.took(perf_counter() - began, address.domain, address.tenant)
+        if found[0] is not MISSING:
+            self.bring_near(address.key, address.version_keys)
         return found
 
-    async def alook(self, address: Address) -> tuple[Any, bytes]:
-        found: tuple[Any, bytes] = await self.aask(self.entries.look(address), (MISSING, b""))
+    async def alook(self, address: Address) -> Found:
+        if (near := self.near_look(address)) is not None:
+            return near
+        began = perf_counter()
+        found: Found = await self.aask(self.entries.look(address), Found(MISSING, b""))
+        self.state.counters.took(perf_counter() - began, address.domain, address.tenant)
+        if found[0] is not MISSING:
+            self.bring_near(address.key, address.version_keys)
         return found
 
     def put(
         self, address: Address, value: Any, timeout: Any, token: bytes | None = None,
-        names: tuple[str, ...] | None = None, cost: float = 0,
+        names: tuple[str, ...] | None = None, cost: float = 0, stale: float = 0, turn: Turn | None = None,
     ) -> bool:  # fmt: skip
-        """Store under a token, or under the versions of now. ``cost`` is seconds of computing."""
-        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost)
+        """Store under a token, or under the versions of now. ``cost`` and ``stale`` are seconds, see ``store``."""
+        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost, stale, turn)
         return bool(self.ask(exchange, False, deleted=[address.key]))
 
     async def aput(
         self, address: Address, value: Any, timeout: Any, token: bytes | None = None,
-        names: tuple[str, ...] | None = None, cost: float = 0,
+        names: tuple[str, ...] | None = None, cost: float = 0, stale: float = 0, turn: Turn | None = None,
     ) -> bool:  # fmt: skip
         await fetched(value)
-        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost)
+        exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost, stale, turn)
         return bool(await self.aask(exchange, False, deleted=[address.key]))

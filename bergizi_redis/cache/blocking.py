@@ -1,37 +1,53 @@
 """Django's cache methods, blocking. What each says to the server stands in ``reading.py`` and ``writing.py``."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from redis.exceptions import RedisError
 
-from bergizi_redis.cache.alias import RedisAlias, moved_to
+from bergizi_redis.cache.alias import moved_to
 from bergizi_redis.cache.envelope import is_enveloped
+from bergizi_redis.cache.nearby import NearMethods
 from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.cache.writing import is_over
 
 
-class BlockingMethods(RedisAlias):
+class BlockingMethods(NearMethods):
     """``client`` is django-redis's argument: another client, such as a pipeline's, to send the command with."""
 
-    def get(self, key: str, default: Any = None, version: int | None = None, client: Any = None) -> Any:
+    def get(
+        self, key: str, default: Any = None, version: int | None = None, client: Any = None, *, strict: bool = False
+    ) -> Any:
+        """With ``strict`` the near cache is passed by."""
         name = self.made(key, version)
+        if self.near is not None and not strict and client is None:
+            found = self.near_value(name)
+            if found is not MISSING:
+                return found
         entries, scope = self.entries, self.scope
+        began = perf_counter()
         if entries.is_plain(name):  # the usual case, without the cost of an exchange
             try:
                 raw = (client or self.reader()).get(name)
             except RedisError as error:
                 self.tolerate(error, default)
                 return default
+            self.state.counters.took(perf_counter() - began, "", scope.tenant or "")
             if raw is None or not is_enveloped(raw):
-                found = entries.bare(raw)
+                found = entries.bare(raw, scope.tenant)
             else:
                 found = self.ask(entries.judged(name, raw, scope), MISSING, client)
         else:
             found = self.ask(entries.get(name, scope), MISSING, client)
-        return default if found is MISSING else found
+            self.state.counters.took(perf_counter() - began, "", scope.tenant or "")
+        if found is MISSING:
+            return default
+        if self.near is not None:
+            self.near_next_time(name)
+        return found
 
     def get_many(self, keys: Iterable[str], version: int | None = None, client: Any = None) -> dict[str, Any]:
         names = {self.made(key, version): key for key in keys}
@@ -55,9 +71,8 @@ class BlockingMethods(RedisAlias):
         *, tags: Sequence[str] | None = None,
     ) -> bool:  # fmt: skip
         name = self.made(key, version)
-        return bool(
-            self.ask(self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags)), False, client)
-        )
+        exchange = self.entries.add(name, value, self.seconds(timeout), self.scope, tag_names(tags))
+        return bool(self.ask(exchange, False, client, changed=[name]))
 
     def set_many(
         self, data: Mapping[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None,
@@ -80,7 +95,7 @@ class BlockingMethods(RedisAlias):
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None) -> bool:
         name, seconds = self.made(key, version), self.seconds(timeout)
         exchange = self.entries.touch(name, seconds, self.scope)
-        return bool(self.ask(exchange, False, client, deleted=[name] if is_over(seconds) else ()))
+        return bool(self.ask(exchange, False, client, deleted=[name] if is_over(seconds) else (), changed=[name]))
 
     def incr(
         self, key: str, delta: int = 1, version: int | None = None, client: Any = None, ignore_key_check: bool = False
@@ -88,7 +103,8 @@ class BlockingMethods(RedisAlias):
         """The new number. ``ValueError`` without one, unless ``ignore_key_check``; ``RedisUnavailable`` when down."""
         if ignore_key_check:
             return int(super().incr(key, delta, version=version, client=client, ignore_key_check=True))
-        number: int = self.ask(self.entries.incr(self.made(key, version), delta, self.scope), client=client)
+        name = self.made(key, version)
+        number: int = self.ask(self.entries.incr(name, delta, self.scope), client=client, changed=[name])
         return number
 
     def decr(self, key: str, delta: int = 1, version: int | None = None, client: Any = None) -> int:
@@ -96,8 +112,8 @@ class BlockingMethods(RedisAlias):
 
     def incr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         version = self.version if version is None else version
-        exchange = self.entries.move(self.made(key, version), self.made(key, version + delta), self.scope)
-        return moved_to(key, self.ask(exchange), version + delta)
+        names = self.made(key, version), self.made(key, version + delta)
+        return moved_to(key, self.ask(self.entries.move(*names, self.scope), changed=names), version + delta)
 
     def decr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         return self.incr_version(key, -delta, version)

@@ -14,13 +14,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from bergizi_redis import points
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
-from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, digest_of, is_enveloped, unpack
+from bergizi_redis.cache.envelope import HEAD, NO_DIGEST, Envelope, digest_of, is_enveloped, unpack
 from bergizi_redis.cache.process import ProcessState
+from bergizi_redis.cache.refresh import is_due
 from bergizi_redis.cache.tags import Scope
 from bergizi_redis.cache.unsent import batched
 from bergizi_redis.exchange import Exchange
@@ -29,6 +30,18 @@ logger = logging.getLogger("bergizi_redis.cache")
 
 MISSING = object()
 SETTLED_AT_ONCE = 1000
+
+
+class Found(NamedTuple):
+    """What a look finds; a tuple, for it is made on every hit. ``cost`` is what computing took last time, in s, 0 if
+    unknown. ``due``: the value serves, but should be computed anew. ``seen``: how an entry that is void or due begins.
+    """
+
+    value: Any  # or MISSING
+    token: bytes
+    cost: float = 0.0
+    due: bool = False
+    seen: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,7 @@ class Reading:
         for some in batched(deleted, SETTLED_AT_ONCE):
             yield partial(unlink, some)
         yield from tag_versions.bump(bumped, self.clustered)
+        self.state.forget({*deleted, *bumped})
         self.state.unsent.settled(deleted, bumped)
 
     def is_plain(self, key: str) -> bool:
@@ -63,8 +77,8 @@ class Reading:
         envelope = unpack(raw) if raw is not None else None
         # The digest covers the names of the version keys: if it is that of these keys, these are the entry's tags.
         if envelope is not None and envelope.digest == digest_of(hint, versions):
-            value = self._decoded(envelope.payload)
-            self.state.counters.add("misses" if value is MISSING else "hits")
+            value = self.decoded(envelope.payload)
+            self.state.counters.add("misses" if value is MISSING else "hits", tenant=scope.tenant or "")
             return value
         return (yield from self.judged(key, raw, scope, dict(zip(hint, versions, strict=True))))
 
@@ -73,13 +87,13 @@ class Reading:
     ) -> Exchange[Any]:
         """The value, or ``MISSING``, of what stands under the key; ``versions`` are those that were read with it."""
         if raw is None or not is_enveloped(raw):
-            return self.bare(raw)
+            return self.bare(raw, scope.tenant)
         values = yield from self._judged({key: raw}, versions or {}, scope)
         return values.get(key, MISSING)
 
-    def bare(self, raw: bytes | None) -> Any:
+    def bare(self, raw: bytes | None, tenant: str | None = None) -> Any:
         """The value, or ``MISSING``, of what has no envelope."""
-        self.state.counters.add("misses" if raw is None else "hits")
+        self.state.counters.add("misses" if raw is None else "hits", tenant=tenant or "")
         return MISSING if raw is None else self.decode(raw)
 
     def get_many(self, names: Sequence[str], scope: Scope) -> Exchange[dict[str, Any]]:
@@ -90,7 +104,7 @@ class Reading:
         replies = yield tag_versions.get_all([*names, *hinted], self.clustered)
         raw = {key: data for key, data in zip(names, replies, strict=False) if data is not None}
         versions = dict(zip(hinted, replies[len(names) :], strict=True))
-        self.state.counters.add("misses", times=len(names) - len(raw))
+        self.state.counters.add("misses", times=len(names) - len(raw), tenant=scope.tenant or "")
         return (yield from self._judged(raw, versions, scope))
 
     def _judged(
@@ -108,15 +122,15 @@ class Reading:
                 stale += 1
             elif not names:
                 values[key] = self.decode(envelope.payload)
-            elif (value := self._decoded(envelope.payload)) is not MISSING:
+            elif (value := self.decoded(envelope.payload)) is not MISSING:
                 values[key] = value
-        self.state.counters.add("hits", times=len(values))
+        self.state.counters.add("hits", times=len(values), tenant=scope.tenant or "")
         if len(values) < len(raw):
-            self.state.counters.add("misses", times=len(raw) - len(values))
-            self.state.counters.add("stale", times=stale)
+            self.state.counters.add("misses", times=len(raw) - len(values), tenant=scope.tenant or "")
+            self.state.counters.add("stale", times=stale, tenant=scope.tenant or "")
         return values
 
-    def _decoded(self, payload: bytes) -> Any:
+    def decoded(self, payload: bytes) -> Any:
         """The value of a tagged entry, or ``MISSING`` where this code cannot read what another version of it wrote."""
         try:
             return self.decode(payload)
@@ -141,29 +155,31 @@ class Reading:
         self.state.hint(key, versions)
         return envelope, versions
 
-    def look(self, address: Address) -> Exchange[tuple[Any, bytes]]:
-        """(value or ``MISSING``, token): entry and versions at once, then what versions were missing."""
+    def look(self, address: Address) -> Exchange[Found]:
+        """Entry and versions at once, then what versions were missing."""
         if self.state.unsent:
             yield from self.settle()
         raw, *versions = yield tag_versions.get_all((address.key, *address.version_keys), self.clustered)
         if points.hold is not None:
             yield points.stop("after_look")
         token = digest_of(address.version_keys, versions)
-        if raw is not None and token is not None:
-            envelope = unpack(raw)
-            if envelope is not None and envelope.digest == token:
-                value = self._decoded(envelope.payload)
-                if value is not MISSING:
-                    self.state.counters.add("hits", address.domain)
-                    return value, token
-        self.state.counters.add("misses", address.domain)
+        envelope = unpack(raw) if raw is not None else None
+        cost = 0.0 if envelope is None else envelope.cost / 1000
+        if envelope is not None and token is not None and envelope.digest == token:
+            value = self.decoded(envelope.payload)
+            if value is not MISSING:
+                self.state.counters.hit(address.domain, address.tenant, len(raw))
+                if envelope.soft and is_due(envelope.created, envelope.soft, envelope.cost):
+                    return Found(value, token, cost, True, raw[:HEAD])
+                return Found(value, token)
+        self.state.counters.add("misses", address.domain, tenant=address.tenant)
         if raw is not None:
-            self.state.counters.add("stale", address.domain)
+            self.state.counters.add("stale", address.domain, tenant=address.tenant)
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
         if points.hold is not None:
             yield points.stop("before_compute")
-        return MISSING, (b"" if token == NO_DIGEST else token)
+        return Found(MISSING, b"" if token == NO_DIGEST else token, cost, False, b"" if raw is None else raw[:HEAD])
 
 
 def unlink(names: Sequence[str], client: Any) -> Any:

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bergizi_redis import points
+from bergizi_redis.cache import leases
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.envelope import NO_DIGEST, Envelope, is_enveloped
+from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.reading import MISSING, Reading, lives
+from bergizi_redis.cache.refresh import soft_life
 from bergizi_redis.cache.tags import LONGEST_ENTRY, Scope
 from bergizi_redis.cache.transactions import may_store
 from bergizi_redis.exchange import Exchange, evaluate
@@ -111,24 +114,42 @@ class Writing(Reading):
 
     def store(
         self, address: Address, value: Any, timeout: float | None, token: bytes | None = None,
-        names: tuple[str, ...] | None = None, cost: float = 0,
+        names: tuple[str, ...] | None = None, cost: float = 0, stale: float = 0, turn: Turn | None = None,
     ) -> Exchange[bool]:  # fmt: skip
-        """Store under the token that ``look`` gave: dead from birth if a tag has moved since. ``cost`` in s."""
-        payload = self._payload(value)
-        px = milliseconds(timeout, tagged=True)
+        """Store under the token that ``look`` gave: dead from birth if a tag has moved since. ``cost`` in s.
+
+        ``stale``: for how many seconds beyond ``timeout`` it may be served while one computes it anew. A ``turn`` is
+        told the encoded value, and gives its lease back with it.
+        """
+        payload = self.payload(value)
+        if token is not None:
+            self.state.counters.add("computed", address.domain, tenant=address.tenant)
+            self.state.counters.add("cost_ms", address.domain, int(cost * 1000), address.tenant)
+        px = milliseconds(timeout, tagged=True) or 0
+        may = may_store(address.version_keys)
+        if turn is not None and may and not is_over(px):
+            turn.payload = payload
         if self.state.unsent:
             yield from self.settle()
         if is_over(px):
             return bool((yield lambda client: client.delete(address.key)))
-        if not may_store(address.version_keys):
+        if not may:
             return False
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
-        data = Envelope(payload, token, names, int(time.time()), int(cost * 1000)).pack()
-        self.state.counters.add("stores", address.domain)
+        soft = soft_life(px / 1000, stale, cost)
+        data = Envelope(payload, token, names, int(time.time()), int(cost * 1000), soft).pack()
+        self.state.counters.add("stores", address.domain, tenant=address.tenant)
+        self.state.counters.add("stored_bytes", address.domain, len(data), address.tenant)
+        return (yield from self._sent(address.key, data, min(px + int(stale * 1000), LONGEST_ENTRY * 1000), turn))
+
+    def _sent(self, key: str, data: bytes, px: int, turn: Turn | None) -> Exchange[bool]:
         if points.hold is not None:
             yield points.stop("before_store")
-        stored = bool((yield lambda client: client.set(address.key, data, px=px)))
+        if turn is not None and turn.lease_key:
+            stored = yield from leases.store(turn, data, px)
+        else:
+            stored = bool((yield lambda client: client.set(key, data, px=px)))
         if points.hold is not None:
             yield points.stop("after_store")
         return stored
@@ -153,7 +174,7 @@ class Writing(Reading):
         return (yield from tag_versions.read(version_keys, self.clustered))
 
     def _note(self, key: str, scope: Scope, tags: tuple[str, ...] | None) -> None:
-        self.state.counters.add("stores")
+        self.state.counters.add("stores", tenant=scope.tenant or "")
         if tags is not None:
             self.state.hint(key, scope.read_by(tags))
         elif key in self.state.hints:
@@ -161,7 +182,7 @@ class Writing(Reading):
 
     def _sealing(self, value: Any) -> Callable[[bytes, tuple[str, ...] | None], bytes]:
         """Encode now; what is returned makes the bytes to store out of a token and tags."""
-        payload = self._payload(value)
+        payload = self.payload(value)
 
         def seal(token: bytes, tags: tuple[str, ...] | None) -> bytes:
             if tags is not None:
@@ -170,6 +191,6 @@ class Writing(Reading):
 
         return seal
 
-    def _payload(self, value: Any) -> bytes:
+    def payload(self, value: Any) -> bytes:
         encoded = self.encode(value)
         return encoded if isinstance(encoded, bytes) else str(encoded).encode()
