@@ -29,11 +29,19 @@ def put_up(version_keys: Collection[str], writer: bytes, seconds: float, cluster
         yield from evaluate_by_text(script("fence_raise"), group, (writer, int(seconds * 1000)))
 
 
-def take_down(version_keys: Collection[str], writer: bytes, clustered: bool = False) -> Exchange[None]:
-    """Take the writer's fence down; where it was the last, new versions stand."""
+def take_down(version_keys: Collection[str], writer: bytes, clustered: bool = False) -> Exchange[dict[str, bytes]]:
+    """Take the writer's fence down; where it was the last, new versions stand.
+
+    The result holds those of them that nobody else has fenced or bumped while the fence stood: a value that this
+    writer committed may be stored under them, for whoever commits a newer one makes them anew.
+    """
+    made: dict[str, bytes] = {}
     for group in _groups(version_keys, clustered):
-        arguments: tuple[Any, ...] = (writer, VERSION_LIFE * 1000, os.urandom(8 * len(group)))
-        yield from evaluate_by_text(script("fence_lower"), group, arguments)
+        fresh = os.urandom(8 * len(group))
+        arguments: tuple[Any, ...] = (writer, VERSION_LIFE * 1000, fresh)
+        alone = yield from evaluate_by_text(script("fence_lower"), group, arguments)
+        made |= {key: fresh[8 * i : 8 * i + 8] for i, key in enumerate(group) if alone[i]}
+    return made
 
 
 def _groups(version_keys: Collection[str], clustered: bool) -> list[list[str]]:

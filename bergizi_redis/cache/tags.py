@@ -98,12 +98,18 @@ def read(version_keys: tuple[str, ...], clustered: bool = False) -> Exchange[byt
 
     Where a fence stands, ``NO_DIGEST``: what is stored under it is dead from birth.
     """
+    versions = yield from read_each(version_keys, clustered)
+    return digest_of(version_keys, [versions[key] for key in version_keys]) or NO_DIGEST
+
+
+def read_each(version_keys: tuple[str, ...], clustered: bool = False) -> Exchange[dict[str, bytes]]:
+    """The current versions, made where missing; a fenced one is longer than 8 bytes."""
     versions: dict[str, bytes] = {}
     for group in by_slot(version_keys) if clustered else [version_keys]:
         arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)))
         found = yield from evaluate(script("tags_read"), group, arguments)
         versions.update(zip(group, found, strict=True))
-    return digest_of(version_keys, [versions[key] for key in version_keys]) or NO_DIGEST
+    return versions
 
 
 def bump(version_keys: Collection[str], clustered: bool = False) -> Exchange[None]:
