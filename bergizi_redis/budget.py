@@ -63,7 +63,11 @@ async def awithin(seconds: float | None) -> AsyncIterator[None]:
         async with asyncio.timeout(bound):
             yield
     except builtins.TimeoutError as error:
-        raise TimeoutError(f"No answer within {bound:.3g} s" if bound else "No answer in time") from error
+        raise no_answer(bound) from error
+
+
+def no_answer(bound: float | None) -> TimeoutError:
+    return TimeoutError(f"No answer within {bound:.3g} s" if bound else "No answer in time")
 
 
 class asking:  # noqa: N801 – read as a verb: with asking(pool, 0.8):
@@ -92,18 +96,35 @@ class asking:  # noqa: N801 – read as a verb: with asking(pool, 0.8):
             self._circuit.failed(error)
 
 
-@asynccontextmanager
-async def aasking(pool: Any, budget: float | None) -> AsyncIterator[None]:
+class aasking:  # noqa: N801 – as above
     """The same for a loop."""
-    circuit = circuit_of(pool)
-    try:
-        async with awithin(circuit.allowance(budget)):
-            yield
-    except RedisError as error:
-        circuit.failed(error)
-        raise
-    else:
-        circuit.answered()
+
+    __slots__ = ("_bound", "_budget", "_circuit", "_timer")
+
+    def __init__(self, pool: Any, budget: float | None) -> None:
+        self._circuit = circuit_of(pool)
+        self._budget = budget
+
+    async def __aenter__(self) -> None:
+        self._bound = clipped(self._circuit.allowance(self._budget))
+        self._timer = asyncio.timeout(self._bound)
+        await self._timer.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        try:
+            await self._timer.__aexit__(kind, error, at)
+        except builtins.TimeoutError as late:
+            error = late
+        if isinstance(error, builtins.TimeoutError):
+            told = no_answer(self._bound)
+            self._circuit.failed(told)
+            raise told from error
+        if error is None:
+            self._circuit.answered()
+        elif isinstance(error, RedisError):
+            self._circuit.failed(error)
 
 
 class BudgetedSocket:

@@ -29,7 +29,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from bergizi_redis.budget import budgeted
 from bergizi_redis.clients import BudgetedRedis
-from bergizi_redis.conf import config
+from bergizi_redis.conf import config, given_settings
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.outages import explain as explain
 from bergizi_redis.outages import is_outage as is_outage
@@ -95,6 +95,39 @@ def kept(key: tuple[str, ...], make: Callable[[], Any]) -> Any:
             if key not in _kept:
                 _kept[key] = make()
     return _kept[key]
+
+
+class Recalled:
+    """What was made for a name, for as long as the settings that it was made from say the same.
+
+    Making a pool's key costs thirty times as much as comparing the settings with a copy of them.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Role], tuple[object, object, Any]] = {}
+
+    def get(self, name: str, role: Role, given: object) -> Any:
+        known = self._known.get((name, role))
+        return known[2] if known is not None and known[0] == given and known[1] == given_settings() else None
+
+    def keep(self, name: str, role: Role, given: object, made: Any) -> Any:
+        self._known[name, role] = copied(given), copied(given_settings()), made
+        return made
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+def copied(given: Any) -> Any:
+    """A copy that does not change with the original: of dicts and lists, not of what a project puts into them."""
+    if isinstance(given, dict):
+        return {name: copied(value) for name, value in given.items()}
+    return [copied(value) for value in given] if isinstance(given, list) else given
+
+
+_recalled = Recalled()
 
 
 class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
@@ -177,6 +210,10 @@ def client(alias: str = "default", role: Role = Role.MAIN) -> Redis:
     ``MAIN`` shares the alias's pool with django-redis. Typed as the former: both have its commands. Opens no connection
     by itself. Raises ``ConfigurationError``.
     """
+    given = getattr(settings, "CACHES", {}).get(alias)
+    known: Redis | None = _recalled.get(alias, role, given)
+    if known is not None:
+        return known
     url, options = alias_settings(alias)
 
     def make() -> Any:
@@ -186,7 +223,14 @@ def client(alias: str = "default", role: Role = Role.MAIN) -> Redis:
         return factory(options).connect(url)  # the project's own factory decides, for every role
 
     made: Redis = kept((*pool_key(url, options, role), repr([options.get(name) for name in CLIENT_OPTIONS])), make)
+    _recalled.keep(alias, role, given, made)
     return made
+
+
+def tracked_connection(pool: Any) -> Any:
+    """A connection beside the pool's own, for ``CLIENT TRACKING``: RESP3, a second for each wait, not open yet."""
+    waits = {"socket_timeout": 1.0, "socket_connect_timeout": min(1.0, config.CONNECT_TIMEOUT)}
+    return pool.connection_class(**{**pool.connection_kwargs, "protocol": 3, "retry": BudgetedRetry(0), **waits})
 
 
 def disconnect_all() -> None:
@@ -194,5 +238,6 @@ def disconnect_all() -> None:
     with _lock:
         closing = list(_kept.values())
         _kept.clear()
+        _recalled.clear()
     for item in closing:
         item.connection_pool.disconnect() if isinstance(item, Redis) else item.close()

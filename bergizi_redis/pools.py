@@ -71,17 +71,22 @@ class Places:
                     self._returned.notify()
 
 
+def is_ordinary(pool: Any) -> bool:
+    """Whether no connection of the pool, sync or async, is to be told of maintenance or of a new token meanwhile."""
+    return not pool.maint_notifications_enabled() and not pool.connection_kwargs.get("credential_provider")
+
+
 class Pool(redis.BlockingConnectionPool):
     """Threads beyond ``max_connections`` wait for one within their budget, then get ``MaxConnectionsError``."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"timeout": config.REQUEST_BUDGET, "queue_class": Places, **arguments})  # type: ignore[no-untyped-call]
         self.connection_class = budgeted(self.connection_class)
-        self._is_ordinary = self.cache is None and not self.maint_notifications_enabled()  # type: ignore[no-untyped-call]
+        self._is_ordinary = self.cache is None and is_ordinary(self)
 
     @property
     def is_lean(self) -> bool:
-        """Whether nothing is asked of redis-py that our shorter ways leave out: its metrics, caching, maintenance."""
+        """Whether nothing is asked of redis-py that our shorter ways leave out: its metrics, caching and the like."""
         return self._is_ordinary and not self._in_maintenance and not is_observed()
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:

@@ -21,6 +21,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "scopes": ("keys", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
     "ground": (
         "connections",
+        "aclients",
         "aconnections",
         "aclusters",
         "pools",
