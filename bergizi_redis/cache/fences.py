@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+from bergizi_redis.cache.bumplog import noted
 from bergizi_redis.cache.tags import VERSION_LIFE, by_slot
 from bergizi_redis.exchange import Exchange, evaluate_by_text
 from bergizi_redis.scripts.script import script
@@ -38,8 +39,9 @@ def take_down(version_keys: Collection[str], writer: bytes, clustered: bool = Fa
     made: dict[str, bytes] = {}
     for group in _groups(version_keys, clustered):
         fresh = os.urandom(8 * len(group))
-        arguments: tuple[Any, ...] = (writer, VERSION_LIFE * 1000, fresh)
-        alone = yield from evaluate_by_text(script("fence_lower"), group, arguments)
+        logs, notes = noted(group)
+        arguments: tuple[Any, ...] = (writer, VERSION_LIFE * 1000, fresh, *notes)
+        alone = yield from evaluate_by_text(script("fence_lower"), [*group, *logs], arguments)
         made |= {key: fresh[8 * i : 8 * i + 8] for i, key in enumerate(group) if alone[i]}
     return made
 

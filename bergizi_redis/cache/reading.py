@@ -58,7 +58,7 @@ class Reading:
         deleted, bumped = self.state.unsent.owed()
         for some in batched(deleted, SETTLED_AT_ONCE):
             yield partial(unlink, some)
-        yield from tag_versions.bump(bumped, self.clustered)
+        yield from tag_versions.bump(bumped, self.clustered, "what an outage had kept back")
         self.state.forget({*deleted, *bumped})
         self.state.unsent.settled(deleted, bumped)
 

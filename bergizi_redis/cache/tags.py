@@ -24,6 +24,7 @@ from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError
 
 from bergizi_redis import keys
+from bergizi_redis.cache.bumplog import noted
 from bergizi_redis.cache.envelope import NO_DIGEST, SEPARATOR, digest_of
 from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange, Request, evaluate, evaluate_by_text
@@ -112,8 +113,10 @@ def read_each(version_keys: tuple[str, ...], clustered: bool = False) -> Exchang
     return versions
 
 
-def bump(version_keys: Collection[str], clustered: bool = False) -> Exchange[None]:
+def bump(version_keys: Collection[str], clustered: bool = False, who: str | None = None) -> Exchange[None]:
     """Make each version anew: what depends on one of them is dead from here on. One round trip; a fence stays up.
+
+    It is noted in the logs of the scopes, as the work of ``who`` or of the caller: see ``bumplog.py``.
 
     A server that is full and may not evict refuses new versions, but not to forget the old ones: that voids as much,
     and the next reader makes them.
@@ -123,8 +126,9 @@ def bump(version_keys: Collection[str], clustered: bool = False) -> Exchange[Non
     names = sorted(version_keys)
     try:
         for group in by_slot(names) if clustered else [names]:
-            arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)))
-            yield from evaluate_by_text(script("tags_bump"), group, arguments)
+            logs, notes = noted(group, who)
+            arguments = (VERSION_LIFE * 1000, os.urandom(8 * len(group)), *notes)
+            yield from evaluate_by_text(script("tags_bump"), [*group, *logs], arguments)
     except OutOfMemoryError:
         yield lambda client: client.unlink(*names)
 
