@@ -7,6 +7,9 @@ from importlib import import_module
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core.signals import request_finished
+
+from bergizi_redis.cache.fleet import send_due
 
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
 
@@ -17,8 +20,23 @@ class BergiziRedisConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
+        request_finished.connect(send_due, dispatch_uid="bergizi_redis.cache.send_due")
+        connect_writes()
         if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
             connect_sessions()
+
+
+def connect_writes() -> None:
+    """See what every database connection writes, and relay at requests what an outage left in the outbox."""
+    from django.core.signals import request_started
+    from django.db.backends.signals import connection_created
+
+    from bergizi_redis.cache.outbox import RELAY
+    from bergizi_redis.cache.statements import watch, watch_all
+
+    connection_created.connect(watch, dispatch_uid="bergizi_redis.cache.watch")
+    request_started.connect(RELAY.at_request, dispatch_uid="bergizi_redis.cache.relay")
+    watch_all()
 
 
 def connect_sessions() -> None:

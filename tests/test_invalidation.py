@@ -5,7 +5,7 @@ other apps' functions on commit, sending for all batches at once, subclasses, an
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -58,13 +58,18 @@ def sent() -> Iterator[Sent]:
 def bumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many versions were made anew after each commit, in one round trip each."""
     counted: list[int] = []
-    released = commits.release
+    taken_down, released = commits.Fence.take_down, commits.release
 
-    def counting(connection: Any, version_keys: Any) -> None:
-        counted.append(len(version_keys))
-        released(connection, version_keys)
+    def counting(fence: commits.Fence) -> None:
+        counted.append(len(fence.version_keys))
+        taken_down(fence)
 
-    monkeypatch.setattr(invalidation, "release", counting)
+    def counting_release(version_keys: Collection[str]) -> None:
+        counted.extend([len(version_keys)] if version_keys else [])
+        released(version_keys)
+
+    monkeypatch.setattr(commits.Fence, "take_down", counting)
+    monkeypatch.setattr(invalidation, "release", counting_release)
     return counted
 
 
@@ -370,14 +375,14 @@ def test_a_reader_that_was_computing_through_the_commit_does_not_serve_it_later(
 @committing
 @pytest.mark.usefixtures("touched")
 def test_nothing_is_owed_for_transactions_that_have_ended() -> None:
-    def unsent() -> int:
-        return sum(bool(batch.touched) for batch in pending_of(connections["default"]))
+    def is_owed() -> bool:
+        return any(each.version_keys for each in pending_of(connections["default"]))
 
     for end in (transaction.atomic, rolled_back):
         with end():
             Dish.objects.create(name="soto")
-            assert unsent() == 1
-        assert unsent() == 0
+            assert is_owed()
+        assert not is_owed()
 
 
 class InATestCaseOfDjango(TestCase):

@@ -5,7 +5,7 @@ wrapped. What was touched in a savepoint that is rolled back is gone by then; a 
 fails, or whose connection is lost so that nobody knows, takes the fence down all the same: the versions are new, which
 costs a miss and never a lie. Behind a replica (``REPLICA_LAG``) the fence stands until the replica has caught up.
 
-Redis down: see ``outages`` – the write is refused, noted in the outbox table in the same transaction, or goes on and
+Redis down: see ``outbox.py`` – the write is refused, noted in the outbox table in the same transaction, or goes on and
 is owed to this process's next read.
 """
 
@@ -13,10 +13,13 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, TypeVar
 
+from django.db import transaction
+
+from bergizi_redis import points
 from bergizi_redis.cache import fences, outbox
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import tagged_cache
-from bergizi_redis.cache.transactions import is_test_case, pending_of, written_on
+from bergizi_redis.cache.transactions import Made, is_open, pending_of, written_on
 from bergizi_redis.conf import config
 
 T = TypeVar("T")
@@ -25,36 +28,56 @@ T = TypeVar("T")
 class Fence:
     """The fence of one transaction, up from the moment it is made."""
 
-    __slots__ = ("_cache", "_version_keys", "_writer", "stands")
+    __slots__ = ("_cache", "_writer", "stands", "version_keys")
 
     def __init__(self, cache: TaggedRedisCache, version_keys: Collection[str]) -> None:
         self._cache = cache
-        self._version_keys = frozenset(version_keys)
+        self.version_keys = frozenset(version_keys)
         self._writer = fences.new_writer()
-        exchange = fences.put_up(self._version_keys, self._writer, config.FENCE_SECONDS, cache.clustered)
-        self.stands = cache.ask(exchange, False, bumped=self._version_keys) is not False
+        exchange = fences.put_up(self.version_keys, self._writer, config.FENCE_SECONDS, cache.clustered)
+        self.stands = cache.ask(exchange, False, bumped=self.version_keys) is not False
 
-    def take_down(self) -> None:
-        """After the outcome is known; behind a replica it runs out when the replica has caught up."""
+    def take_down(self) -> Made:
+        """After the outcome is known; behind a replica it runs out when the replica has caught up.
+
+        The versions that stand from here on, None where somebody else wrote meanwhile (``fences.take_down``).
+        """
+        made: Made = dict.fromkeys(self.version_keys)
         if not self.stands:
-            self._cache.bump(self._version_keys)
-            return
+            self._cache.bump(self.version_keys)
+            return made
         if config.REPLICA_LAG:
-            exchange = fences.put_up(self._version_keys, self._writer, config.REPLICA_LAG, self._cache.clustered)
-        else:
-            exchange = fences.take_down(self._version_keys, self._writer, self._cache.clustered)
-        self._cache.ask(exchange, None, bumped=self._version_keys)
+            exchange = fences.put_up(self.version_keys, self._writer, config.REPLICA_LAG, self._cache.clustered)
+            self._cache.ask(exchange, None, bumped=self.version_keys)
+            return made
+        lowering = fences.take_down(self.version_keys, self._writer, self._cache.clustered)
+        return made | (self._cache.ask(lowering, None, bumped=self.version_keys) or {})
 
 
 def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T]) -> T:
-    """``act`` – a COMMIT, or a statement that commits itself – between fence and release. Two round trips."""
-    fence = Fence(tagged_cache(), version_keys)
-    if not fence.stands:
-        outbox.note(connection, version_keys)
+    """``act`` – a COMMIT, or a statement that commits itself – between fence and release. Two round trips.
+
+    Raises ``RedisUnavailable``, with the transaction rolled back, where the write is refused while Redis is down.
+    """
+    if points.hold is not None:
+        points.hold("before_fence")
     try:
-        return act()
+        fence = Fence(tagged_cache(), version_keys)
+        noting = not fence.stands and outbox.is_noting(connection, version_keys)
+        if noting and is_open(connection):
+            outbox.note(connection, version_keys)
+    except BaseException:
+        if is_open(connection):  # Django rolls back for a database's error alone
+            connection.rollback()
+        raise
+    try:
+        if not noting or is_open(connection):
+            return act()
+        with transaction.atomic(using=connection.alias):  # what is noted is kept if and only if the write is
+            outbox.note(connection, version_keys)
+            return act()
     finally:
-        fence.take_down()
+        written_on(connection).made = fence.take_down()
 
 
 def fence_commits(connection: Any) -> None:
@@ -74,11 +97,12 @@ def fence_commits(connection: Any) -> None:
 
     @wraps(set_autocommit)
     def fenced_set_autocommit(autocommit: bool, *args: Any, **kwargs: Any) -> None:
-        """Turning it on commits what is open."""
+        """Turning it on commits what is open; turning it off may say BEGIN."""
         if autocommit and not connection.autocommit and not connection.in_atomic_block:
             committed(connection, lambda: set_autocommit(autocommit, *args, **kwargs))
         else:
             set_autocommit(autocommit, *args, **kwargs)
+            written_on(connection).begun = False
 
     fenced_commit.fenced = True  # type: ignore[attr-defined]
     connection.commit = fenced_commit
@@ -97,13 +121,13 @@ def committed(connection: Any, commit: Callable[[], T]) -> T:
     finally:
         for each in pending:
             each.version_keys = set()
+            each.made = written_on(connection).made
         written_on(connection).forget()
 
 
-def release(connection: Any, version_keys: Collection[str]) -> None:
+def release(version_keys: Collection[str]) -> None:
     """Make the versions of what was touched anew, where no commit of the connection has done so."""
     if version_keys:
+        if points.hold is not None:
+            points.hold("before_release")
         tagged_cache().bump(version_keys)
-
-
-__all__ = ["Fence", "committed", "fence_commits", "fenced", "is_test_case", "release"]

@@ -13,7 +13,7 @@ Subclasses and proxies of the models count as they do. Django sends no signal fo
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
 from django.db import connections, router
 from django.db.models import Model
@@ -21,8 +21,9 @@ from django.db.models.signals import class_prepared, post_delete, post_save
 
 from bergizi_redis.cache.commits import fence_commits, release
 from bergizi_redis.cache.domains import tagged_cache
+from bergizi_redis.cache.listeners import listen
 from bergizi_redis.cache.tags import tag_names
-from bergizi_redis.cache.transactions import pending_of
+from bergizi_redis.cache.transactions import Made, pending_of, written_on
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.signals import tags_invalidated
@@ -51,8 +52,8 @@ class Batch:
     def __init__(self, connection: Any) -> None:
         self.touched: dict[str | None, dict[str, None]] = {}
         self.version_keys: set[str] = set()
-        self.connection = ref(connection)  # whose list of hooks holds this batch
-        self.siblings: WeakSet[Batch] = pending_of(connection)
+        self.made: Made = {}
+        self.siblings: WeakSet[Any] = pending_of(connection)
         self.siblings.add(self)
 
     def add(self, touched: Touched) -> None:
@@ -62,14 +63,14 @@ class Batch:
     def __call__(self) -> None:
         merged: dict[str | None, dict[str, None]] = {}
         version_keys: set[str] = set()
-        for batch in list(self.siblings):
+        for batch in [each for each in self.siblings if isinstance(each, Batch)]:
             for tenant, tags in batch.touched.items():
                 merged.setdefault(tenant, {}).update(tags)
             version_keys |= batch.version_keys
             batch.touched, batch.version_keys = {}, set()
         if not merged:
             return
-        release(self.connection(), version_keys)
+        release(version_keys)
         for tenant, tags in merged.items():
             tags_invalidated.send_robust(type(tagged_cache()), tenant=tenant, tags=tuple(tags))
 
@@ -78,19 +79,31 @@ def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Model)
 
 
-def invalidates(*models: type[Model]) -> Callable[[Callable[[Any], Touched]], Callable[[Any], Touched]]:
-    """Call the function with each saved or deleted instance of the models, and void what it says was touched."""
+def invalidates(
+    *models: type[Model], bulk: Sequence[str] | None = None
+) -> Callable[[Callable[[Any], Touched]], Callable[[Any], Touched]]:
+    """Call the function with each saved or deleted instance of the models, and void what it says was touched.
+
+    ``bulk``: the tags to void, at every tenant, when rows of the models change without an instance – ``update()``,
+    ``bulk_create()``, raw SQL; without it such a write voids every tagged entry. Raises ``ConfigurationError`` for what
+    is no model, ``TypeError`` for tags that are no list of strings.
+    """
     if not models or not all(map(_is_model, models)):
         raise ConfigurationError(f"@invalidates{models!r}: name the models, such as @invalidates(Menu, Recipe).")
+    names = tag_names(bulk)
 
     def decorate(function: Callable[[Any], Touched]) -> Callable[[Any], Touched]:
         name = f"bergizi_redis.{function.__module__}.{function.__qualname__}"
 
+        listener = listen(name, function, models, names)
+
         def receive(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
-            touch(function(instance), using)
+            # A save that committed itself has released what the function said before: no need to bump that again.
+            _touch(function(instance), using, written_on(connections[using]).released)
 
         def connect(sender: type[Model], **_: Any) -> None:
             if issubclass(sender, models):
+                listener.hears(sender)
                 for signal in (post_save, post_delete):
                     signal.connect(receive, sender=sender, weak=False, dispatch_uid=name)
 
@@ -112,14 +125,20 @@ def _with_subclasses(model: type[Model]) -> Iterator[type[Model]]:
 
 def touch(touched: Touched, using: str | None = None) -> None:
     """Void the tags when the transaction on the database ``using`` has committed; at once outside of one."""
+    _touch(touched, using or router.db_for_write(Model), frozenset())
+
+
+def _touch(touched: Touched, using: str, released: frozenset[str]) -> None:
+    """``released``: what need not be bumped outside of a transaction."""
     if not isinstance(touched, Touched):
         raise TypeError(f"An @invalidates function returned {touched!r}; expected Touched(tenant=…, tags=[…]).")
     tagged_cache()  # a cache that cannot hold tags is told now, not by a line in the log after the commit
-    connection = connections[using or router.db_for_write(Model)]
+    connection = connections[using]
     fence_commits(connection)
     if not connection.in_atomic_block:
         batch = Batch(connection)
         batch.add(touched)
+        batch.version_keys -= released
         connection.on_commit(batch, robust=True)
     else:
         _batch_of(connection).add(touched)

@@ -14,14 +14,41 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from django.db import connections
 
+Made = dict[str, bytes | None]
+
 
 class Pending(Protocol):
-    """What a transaction has touched so far; dropped with the savepoint or the transaction that is rolled back."""
+    """What a transaction has touched so far; dropped with the savepoint or the transaction that is rolled back.
+
+    ``made``, after the commit: the versions that stand since its release, see ``Fence.take_down``.
+    """
 
     version_keys: set[str]
+    made: Made
+
+
+class Written:
+    """What the statements of the open transaction have written. Not undone by a savepoint: a bump too many is a miss.
+
+    ``begun``: somebody has said BEGIN in SQL, behind Django's back. ``released``: what the last statement that
+    committed itself has made anew.
+    """
+
+    __slots__ = ("__weakref__", "begun", "made", "released", "version_keys")
+
+    def __init__(self) -> None:
+        self.version_keys: set[str] = set()
+        self.made: Made = {}
+        self.begun = False
+        self.released: frozenset[str] = frozenset()
+
+    def forget(self) -> None:
+        self.version_keys = set()
+        self.begun = False
 
 
 _pending: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
+_written: WeakKeyDictionary[Any, Written] = WeakKeyDictionary()
 
 
 def pending_of(connection: Any) -> "WeakSet[Any]":
@@ -29,11 +56,30 @@ def pending_of(connection: Any) -> "WeakSet[Any]":
     return _pending.setdefault(connection, WeakSet())
 
 
+def written_on(connection: Any) -> Written:
+    """What statements have written on the connection since its last commit or rollback; pending like the others."""
+    found = _written.get(connection)
+    if found is None:
+        found = _written[connection] = Written()
+        pending_of(connection).add(found)
+    return found
+
+
+def is_open(connection: Any) -> bool:
+    """Whether a transaction is open: Django's, one without autocommit, or one begun in SQL."""
+    manual = connection.connection is not None and not connection.autocommit
+    return connection.in_atomic_block or manual or (connection in _written and _written[connection].begun)
+
+
+def is_test_case(connection: Any) -> bool:
+    """Whether one of Django's test cases holds the transaction, which never commits."""
+    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+
+
 def may_store(version_keys: Collection[str]) -> bool:
     """Whether what this thread computes now may be stored under these versions."""
     for connection in connections.all(initialized_only=True):
-        is_open = connection.connection is not None and not connection.autocommit
-        if connection.in_atomic_block or is_open:
+        if is_open(connection):
             if is_snapshot(connection):
                 return False
             if any(not batch.version_keys.isdisjoint(version_keys) for batch in pending_of(connection)):
@@ -41,9 +87,17 @@ def may_store(version_keys: Collection[str]) -> bool:
     return True
 
 
+def has_written(version_keys: Collection[str]) -> bool:
+    """Whether an open transaction of this thread has touched one of them: it must see its own rows, not the cache's."""
+    return any(
+        is_open(connection) and any(not batch.version_keys.isdisjoint(version_keys) for batch in pending_of(connection))
+        for connection in connections.all(initialized_only=True)
+    )
+
+
 def is_snapshot(connection: Any) -> bool:
     """Whether a transaction of the connection keeps showing the rows that were there when it began."""
-    if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+    if is_test_case(connection):
         return False
     level = getattr(connection, "isolation_level", None)
     match connection.vendor:

@@ -1,0 +1,137 @@
+"""Redis down at a COMMIT: what becomes of the write, and how what it voids is not forgotten.
+
+``WRITES_ON_OUTAGE`` decides, by tag, domain or table; of several that one write concerns the strictest counts:
+
+* ``refuse`` – the write is rolled back and ``RedisUnavailable`` raised: no reader can be lied to.
+* ``outbox`` – the versions to bump are noted in a table, in the transaction itself: they are kept if and only if the
+  write is. Relayed by the next request of any process and by ``redis_invalidate --owed``. Until then a process that
+  reached Redis all the while may serve the old value.
+* ``proceed`` – the write goes on, and this process bumps before it reads its cache again; lost if it dies before.
+
+Without the table on the write's database (``migrate`` has not run there) ``outbox`` is ``proceed``, with a line in the
+log.
+"""
+
+import logging
+import time
+from collections.abc import Collection
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.apps import apps
+from django.db import connections
+
+from bergizi_redis import keys
+from bergizi_redis.cache.domains import tagged_cache
+from bergizi_redis.conf import config
+from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
+
+logger = logging.getLogger("bergizi_redis.cache")
+
+STRICTEST_FIRST = ("refuse", "outbox", "proceed")
+TABLE = "bergizi_redis_owedbump"
+RELAY_EVERY = 60.0  # seconds between two looks at the table, where this process has seen no outage
+AT_ONCE = 500  # rows
+
+_has_table: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def is_noting(connection: Any, version_keys: Collection[str]) -> bool:
+    """Whether what the write voids is to be noted with it. Raises ``RedisUnavailable`` where it is refused."""
+    policy = policy_of(version_keys)
+    if policy == "refuse":
+        raise RedisUnavailable(
+            "The write was refused: Redis is down, so what it makes void could not be fenced, and WRITES_ON_OUTAGE "
+            "says 'refuse'. Try again when Redis answers."
+        )
+    if policy == "outbox" and not has_table(connection):
+        logger.warning(
+            "Redis is down and the database %r has no table %s to note in what a write voids: run migrate there.",
+            connection.alias, TABLE, extra={"action": "outbox_missing"},
+        )  # fmt: skip
+        return False
+    return policy == "outbox"
+
+
+def policy_of(version_keys: Collection[str]) -> str:
+    """The strictest policy of those that the versions' tags have."""
+    told = config.WRITES_ON_OUTAGE
+    if isinstance(told, str):
+        return told
+    rest = told.get("*", "outbox")
+    found = {_told_of(key, told) or rest for key in version_keys}
+    return min(found or {rest}, key=STRICTEST_FIRST.index)
+
+
+def _told_of(version_key: str, told: dict[str, str]) -> str | None:
+    for tag, policy in told.items():
+        # A domain's buckets and lists are tags of their own, behind a "#".
+        if version_key.partition("#")[0].endswith((keys.tag_version(None, tag)[-len(tag) - 3 :], f":e:{tag}")):
+            return policy
+    return None
+
+
+def note(connection: Any, version_keys: Collection[str]) -> None:
+    """Note the versions in the transaction that is open."""
+    owed = apps.get_model("bergizi_redis", "OwedBump")
+    owed._default_manager.using(connection.alias).bulk_create([owed(key=name) for name in sorted(version_keys)])
+
+
+def has_table(connection: Any) -> bool:
+    """Whether the database has the outbox; asked once for a connection, again while it has not."""
+    if not _has_table.get(connection):
+        with connection.cursor() as cursor:
+            _has_table[connection] = TABLE in connection.introspection.table_names(cursor)
+    return _has_table[connection]
+
+
+def relay(using: str) -> int:
+    """Bump what is noted on the database, then strike it out; how many. Raises ``RedisUnavailable``, ``RedisError``.
+
+    Bumped twice by two relays at once, or by a crash in between, does no harm.
+    """
+    owed = apps.get_model("bergizi_redis", "OwedBump")._default_manager.using(using)
+    relayed = 0
+    while rows := list(owed.order_by("id")[:AT_ONCE].values_list("id", "key")):
+        cache = tagged_cache()
+        cache.ask(cache.entries.bump({key for _, key in rows}))
+        owed.filter(id__in=[row for row, _ in rows]).delete()
+        relayed += len(rows)
+    return relayed
+
+
+def relay_all() -> int:
+    """The same for every database that has the table."""
+    return sum(relay(alias) for alias in connections if has_table(connections[alias]))
+
+
+class Relay:
+    """What a request does for the outbox: look whether something is due, at its first, after an outage, each minute."""
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+        self._errors_seen = 0
+
+    def is_due(self, now: float, errors: int) -> bool:
+        if now < self._due_at and errors == self._errors_seen:
+            return False
+        self._due_at = now + RELAY_EVERY
+        self._errors_seen = errors
+        return True
+
+    def at_request(self, **_: Any) -> None:
+        """Never fails a request: what cannot be relayed stays where it is."""
+        try:
+            errors = tagged_cache().state.counters.snapshot()["errors"]
+            if self.is_due(time.monotonic(), errors):
+                relay_all()
+        except ConfigurationError:
+            return
+        except Exception as error:  # the database may be away, or not migrated
+            self._due_at = 0.0
+            logger.warning(
+                "What the outbox holds was not relayed: %s", type(error).__name__, extra={"action": "outbox_kept"}
+            )
+
+
+RELAY = Relay()

@@ -1,0 +1,120 @@
+"""What Django's models tell of a table: its tag, the column that names its rows' tenant, what changes along with it.
+
+The tag of a table is its name, ``Model._meta.db_table``. With the setting ``TENANT_FIELD`` a model's rows belong to the
+tenant that this field holds: the id itself, or the key of a row whose key is the id.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import AppRegistryNotReady, ValidationError
+from django.db.models import Field, Model
+
+from bergizi_redis.conf import config
+from bergizi_redis.exceptions import TenantError
+from bergizi_redis.keys import validated_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``column`` and ``key`` (the primary key's) in lower case, "" where there is none."""
+
+    tag: str
+    column: str = ""
+    key: str = ""
+    field: Any = None
+    along: frozenset[str] = frozenset()
+
+    def tenants(self, values: Iterable[Any]) -> frozenset[str] | None:
+        """The tenant ids for values of the column as the database has them; None where one is no tenant's."""
+        field = self.field
+        while getattr(field, "remote_field", None) is not None:
+            field = field.target_field
+        try:
+            return frozenset(validated_tenant(_text_of(field, value)) for value in values)
+        except (TenantError, ValidationError, TypeError, ValueError):
+            return None
+
+
+def _text_of(field: Any, value: Any) -> str:
+    """As the tenant's id; a row that belongs to nobody has none, and may be shown to everybody."""
+    return "" if value is None else str(field.to_python(value))
+
+
+_known: tuple[Any, Any, dict[str, Table]] = (None, None, {})
+
+
+def table_named(name: str) -> Table:
+    """The table for its name in lower case; of one that is no model's only the name is known."""
+    found = _all_tables().get(name)
+    return found if found is not None else Table(name)
+
+
+def tenant_field(model: type[Model]) -> "Field[Any, Any] | None":
+    """The model's own field that ``TENANT_FIELD`` names, or None; that of a parent says nothing of this table."""
+    named = config.TENANT_FIELD
+    names = {named} if isinstance(named, str) else set(named)
+    for field in model._meta.local_concrete_fields:
+        if {field.name, field.attname} & names:
+            return field
+    return None
+
+
+def with_followers(names: Iterable[str]) -> set[str]:
+    """The tables, and those that the database itself changes when rows of them go."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += table_named(name).along
+    return found
+
+
+def _all_tables() -> dict[str, Table]:
+    """Made anew when models are added, which empties Django's own list, or the setting changes."""
+    global _known
+    try:
+        models = apps.get_models(include_auto_created=True)
+    except AppRegistryNotReady:
+        return {}
+    named = config.TENANT_FIELD
+    if _known[0] is not models or _known[1] != named:
+        _known = (models, named, _tables_of(models))
+    return _known[2]
+
+
+def _tables_of(models: Iterable[type[Model]]) -> dict[str, Table]:
+    concrete = [model for model in models if not model._meta.proxy]
+    followers: dict[str, set[str]] = {}
+    for model in concrete:
+        for field in filter(_is_database_rule, model._meta.local_concrete_fields):
+            target: Any = field.related_model
+            followers.setdefault(_bare(target._meta.db_table), set()).add(_bare(model._meta.db_table))
+    return {_bare(model._meta.db_table): _table_of(model, followers) for model in concrete}
+
+
+def _table_of(model: type[Model], followers: dict[str, set[str]]) -> Table:
+    field: Any = tenant_field(model)
+    key: Any = model._meta.pk
+    return Table(
+        model._meta.db_table,
+        "" if field is None else field.column.lower(),
+        (getattr(key, "column", "") or "").lower(),  # a composite key has no column
+        field,
+        frozenset(followers.get(_bare(model._meta.db_table), ())),
+    )
+
+
+def _bare(table: str) -> str:
+    """The last part of a name with a schema, such as ``menus"."dish``, as statements have it."""
+    return table.rsplit('"."', 1)[-1].strip('"').lower()
+
+
+def _is_database_rule(field: Any) -> bool:
+    """Whether deleting the row that the field points to changes this one without a statement (Django 6.1)."""
+    remote = getattr(field, "remote_field", None)
+    return remote is not None and hasattr(getattr(remote, "on_delete", None), "on_delete_sql")
