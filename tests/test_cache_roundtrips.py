@@ -94,12 +94,26 @@ def test_a_hit_of_a_cached_function_is_one_command(commands: Commands) -> None:
     assert names(log) == ["MGET", "MGET"]
 
 
-def test_a_miss_is_a_look_and_a_store(cache: TaggedRedisCache, commands: Commands) -> None:
+def test_a_miss_is_a_look_a_lease_and_a_store(alone: TaggedRedisCache, server: PrivateServer) -> None:
+    answer(1)  # loads the scripts
+    answer.invalidate(1)
     answer(1)
     answer.invalidate(1)
-    with commands() as log:
+    with round_trips(server) as counted:
         answer(1)
-    assert names(log) == ["MGET", "SET"]
+    assert counted == [3]
+    alone.invalidate_tags(["menus"])
+    with alone.lookup("k", tags=["menus"], herd=False) as entry:
+        entry.store(1)
+    alone.invalidate_tags(["menus"])
+    with command_log(server.url) as log:
+        for herd in (False, True):
+            with alone.lookup("k", tags=["menus"], herd=herd) as entry:
+                if herd:
+                    assert entry.value == 1
+                else:
+                    entry.store(1)
+    assert names(log) == ["MGET", "SET", "MGET"]
 
 
 def test_many_are_one_command_tagged_or_not(spoken: Spoken, cache: TaggedRedisCache, commands: Commands) -> None:

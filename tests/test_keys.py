@@ -45,6 +45,18 @@ def test_a_tenants_entries_and_tags_share_a_slot(
     assert len({slot(key) for key in shared}) == 1
 
 
+@given(tenant=SCOPE, domain=TEXT, ident=TEXT)
+def test_a_lease_lies_beside_its_entry(tenant: str | None, domain: str, ident: str) -> None:
+    entry = keys.cache_entry(tenant, domain, ident)
+    assert slot(keys.lease(entry)) == slot(entry)
+    assert keys.lease(entry) != keys.lease(keys.cache_entry(tenant, domain, f"{ident}:lease"))
+
+
+@pytest.mark.parametrize("entry", ["site:1:k", "site:1:{sppg-1}:k", "{a}{b}", "a{b", "a:{\n}"])
+def test_a_lease_of_a_key_that_django_makes_lies_beside_it(entry: str) -> None:
+    assert slot(keys.lease(entry)) == slot(entry)
+
+
 @given(tag=DIGEST)
 def test_what_one_lock_script_touches_shares_a_slot(tag: str) -> None:
     assert slot(keys.attempts(tag)) == slot(keys.lockout(tag)) == slot(keys.ratelimit(tag))
@@ -153,12 +165,12 @@ def rows() -> list[str]:
 
 SAMPLES = {
     "tenant": "T0", "sid": "s1s2", "user_id": "U0", "domain": "D0", "ident": "I0", "tag": "G0", "channel": "C0",
-    "vehicle": "V0", "parts": "P0", "number": "N0", "shard": "H0", "part": "P0",
+    "vehicle": "V0", "parts": "P0", "entry": "{E0}", "number": "N0", "shard": "H0", "part": "P0",
 }  # fmt: skip
 SHOWN = {
     "s1}s2": "<sid[:2]>}<sid[2:]>", "T0": "<tenant>", "U0": "<user id>", "D0": "<domain>", "I0": "<ident>",
     "G0": "<tag>", "C0": "<channel>", "V0": "<vehicle>", "P0": "<part>", "N0": "<n>",
-    "H0": "<shard>",
+    "H0": "<shard>", "{E0}": "<entry>",
 }  # fmt: skip
 
 

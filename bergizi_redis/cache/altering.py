@@ -53,7 +53,7 @@ class Altering(Writing):
             value = yield from self.judged(key, raw, scope)
             if value is MISSING:
                 return None
-            data = self._payload(value + delta)
+            data = self.payload(value + delta)
             if is_enveloped(raw) and (old := unpack(raw)):
                 data = Envelope(data, old.digest, old.names, old.created, old.cost, old.soft, old.untagged).pack()
             if (yield from evaluate(script("swap"), [key], (raw, data, -1))):

@@ -1,7 +1,7 @@
 """``@cached``: remember what a function returned for its arguments, until its tags move.
 
 Promise: race-free as ``cache.lookup`` is. Sync functions stay sync, coroutine functions asynchronous all the way. An
-exception is not cached; a None is. Round trips: 1 on a hit, 2 on a miss. Redis down: the function runs each time.
+exception is not cached; a None is. Round trips: 1 on a hit, 3 on a miss. Redis down: the function runs each time.
 
 Results are kept under the function's module and qualified name, so two functions that share both share them: of
 functions made inside another one, cache those whose result depends on the arguments alone.
@@ -15,7 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from bergizi_redis.cache.addresses import Address, address_of, bucket_of
-from bergizi_redis.cache.domains import checked_life, tagged_cache
+from bergizi_redis.cache.domains import checked_life, checked_stale, tagged_cache
 from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.exceptions import ConfigurationError
@@ -38,7 +38,7 @@ class Cached(Generic[P, R]):
 
     def __init__(
         self, function: Callable[P, R], timeout: float, tags: tuple[str, ...], per_tenant: bool,
-        key: Callable[..., object] | None,
+        key: Callable[..., object] | None, stale: float = 0, herd: bool = True,
     ) -> None:  # fmt: skip
         functools.update_wrapper(self, function)
         self.function = function
@@ -46,6 +46,8 @@ class Cached(Generic[P, R]):
         self.tags = tags
         self.per_tenant = per_tenant
         self.key = key
+        self.stale = stale
+        self.herd = herd
         self.bound: tuple[Any, ...] = ()
         self.name = name_of(function)
         self.signature = inspect.signature(function)
@@ -70,7 +72,8 @@ class Cached(Generic[P, R]):
         """``TenantRequired`` for a ``per_tenant`` function outside a tenant, ``CacheKeyError`` for odd arguments."""
         cache = tagged_cache()
         ident = self._ident(*args, **kwargs)
-        return Lookup(cache, address_of(cache.key_prefix, self._tenant(), self.name, "", ident, self.tags))
+        address = address_of(cache.key_prefix, self._tenant(), self.name, "", ident, self.tags)
+        return Lookup(cache, address, stale=self.stale, herd=self.herd)
 
     def address(self, *args: Any, **kwargs: Any) -> Address:
         """Where the result of this call lies."""
@@ -124,14 +127,18 @@ class AsyncCached(Cached[P, R]):
 
 
 def cached(
-    *, timeout: float, tags: Sequence[str] = (), per_tenant: bool = False, key: Callable[..., object] | None = None
-) -> Callable[[Callable[P, R]], Cached[P, R]]:
+    *, timeout: float, tags: Sequence[str] = (), per_tenant: bool = False, key: Callable[..., object] | None = None,
+    stale: float = 0, herd: bool = True,
+) -> Callable[[Callable[P, R]], Cached[P, R]]:  # fmt: skip
     """Cache a function's results for ``timeout`` seconds, until one of ``tags`` is invalidated.
 
     ``per_tenant``: each tenant has results of its own. ``key(*args, **kwargs)`` names the call where its arguments have
-    no stable name, such as a request. Raises ``ConfigurationError`` for a timeout that is not positive.
+    no stable name, such as a request. For ``stale`` seconds beyond the timeout a result may still be served while one
+    computes it anew – never across an invalidation. Of many that call at once one computes; each for itself without
+    ``herd``. Raises ``ConfigurationError`` for a timeout that is not positive.
     """
     names = checked_life("@cached", timeout, tags)
+    checked_stale("@cached", stale)
 
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
         if not hasattr(function, "__call__") or not hasattr(function, "__qualname__"):  # noqa: B004 – mypy knows that it is
@@ -141,8 +148,8 @@ def cached(
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"@cached: {name_of(function)} is a generator; return a list of what it yields.")
         if not iscoroutinefunction(function):
-            return Cached(function, timeout, names, per_tenant, key)
-        wrapper: Any = AsyncCached(function, timeout, names, per_tenant, key)
+            return Cached(function, timeout, names, per_tenant, key, stale, herd)
+        wrapper: Any = AsyncCached(function, timeout, names, per_tenant, key, stale, herd)
         markcoroutinefunction(wrapper)
         decorated: Cached[P, R] = wrapper
         return decorated

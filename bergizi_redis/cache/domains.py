@@ -2,11 +2,11 @@
 
 Promise: every entry belongs to one tenant, and none is served after its tags, its domain or its tenant were voided.
 What ``set`` is given was computed before: where an invalidation may come in between, use ``get_or_compute`` or
-``lookup``. Round trips: get 1, set 2, get_or_compute 1 on a hit and 2 on a miss, invalidate 1. Redis down: a get
+``lookup``. Round trips: get 1, set 2, get_or_compute 1 on a hit and 3 on a miss, invalidate 1. Redis down: a get
 misses, a set is logged and counted, an invalidation is kept and sent before this process reads again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -63,9 +63,18 @@ def checked_life(owner: str, life: object, tags: Any) -> tuple[str, ...]:
         raise ConfigurationError(f"{owner}: {error}") from error
 
 
+def checked_stale(owner: str, stale: object) -> None:
+    """``ConfigurationError``, naming ``owner``, for seconds that cannot be."""
+    if isinstance(stale, bool) or not isinstance(stale, int | float) or not 0 <= stale < float("inf"):
+        raise ConfigurationError(f"{owner}: stale={stale!r}; expected seconds, 0 for none.")
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """``ttl`` in seconds. Every entry carries the domain's name as a tag, and ``tags``.
+
+    For ``stale`` seconds beyond its life an entry may still be served while one reader computes it anew – never across
+    an invalidation. Of many that miss at once one computes; each for itself without ``herd``.
 
     ``tenant`` is an id such as ``"sppg-jakarta-001"``, or None for the one in force (``TenantRequired`` without).
     ``ident`` is a number or text that names the entry in its domain; 42 and ``"42"`` are one name.
@@ -74,57 +83,64 @@ class Domain:
     name: str
     ttl: float = SHORT
     tags: Sequence[str] = ()
+    stale: float = 0
+    herd: bool = True
 
     def __post_init__(self) -> None:
         name: object = self.name
         if not isinstance(name, str) or not name.isidentifier():
             raise ConfigurationError(f"Domain name {self.name!r}: use letters, digits and '_', such as 'menu'.")
         object.__setattr__(self, "tags", checked_life(f"Domain {self.name!r}", self.ttl, self.tags))
+        checked_stale(f"Domain {self.name!r}", self.stale)
 
     def lookup(self, tenant: str | None, ident: object) -> Lookup:
         """Read – compute – store by hand: ``with menu.lookup(tenant, 42) as entry:``."""
         cache = tagged_cache()
-        return Lookup(cache, self._entry(cache, tenant, ident))
+        return Lookup(cache, self._entry(cache, tenant, ident), stale=self.stale, herd=self.herd)
 
     def get(self, tenant: str | None, ident: object, default: Any = None) -> Any:
         cache = tagged_cache()
-        found, _ = cache.look(self._entry(cache, tenant, ident))
+        found = cache.look(self._entry(cache, tenant, ident)).value
         return default if found is MISSING else found
 
     async def aget(self, tenant: str | None, ident: object, default: Any = None) -> Any:
         cache = tagged_cache()
-        found, _ = await cache.alook(self._entry(cache, tenant, ident))
+        found = (await cache.alook(self._entry(cache, tenant, ident))).value
         return default if found is MISSING else found
 
     def set(self, tenant: str | None, ident: object, value: Any, ttl: float | None = None) -> bool:
         """False when it could not be stored. ``ttl`` in seconds, the domain's own by default."""
         cache = tagged_cache()
-        return cache.put(self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl)
+        return cache.put(self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl, stale=self.stale)
 
     async def aset(self, tenant: str | None, ident: object, value: Any, ttl: float | None = None) -> bool:
         cache = tagged_cache()
-        return await cache.aput(self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl)
+        return await cache.aput(
+            self._entry(cache, tenant, ident), value, self.ttl if ttl is None else ttl, stale=self.stale
+        )
 
     def get_list(self, tenant: str | None, default: Any = None, name: str = "all") -> Any:
         """The list that ``set_list`` stored; ``name`` tells several lists of one domain apart."""
         cache = tagged_cache()
-        found, _ = cache.look(self._list(cache, tenant, name))
+        found = cache.look(self._list(cache, tenant, name)).value
         return default if found is MISSING else found
 
     async def aget_list(self, tenant: str | None, default: Any = None, name: str = "all") -> Any:
         cache = tagged_cache()
-        found, _ = await cache.alook(self._list(cache, tenant, name))
+        found = (await cache.alook(self._list(cache, tenant, name))).value
         return default if found is MISSING else found
 
     def set_list(self, tenant: str | None, rows: Sequence[Any], ttl: float | None = None, name: str = "all") -> bool:
         cache = tagged_cache()
-        return cache.put(self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl)
+        return cache.put(self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl, stale=self.stale)
 
     async def aset_list(
         self, tenant: str | None, rows: Sequence[Any], ttl: float | None = None, name: str = "all"
     ) -> bool:
         cache = tagged_cache()
-        return await cache.aput(self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl)
+        return await cache.aput(
+            self._list(cache, tenant, name), rows, self.ttl if ttl is None else ttl, stale=self.stale
+        )
 
     def get_or_compute(
         self, tenant: str | None, ident: object, compute: Callable[[], T], ttl: float | None = None
@@ -159,6 +175,10 @@ class Domain:
             await tagged_cache().ainvalidate_tags([self.name], tenant=owner)
         else:
             await tagged_cache().abump_own(owner, self._own_tags(ident))
+
+    def voided_by(self, tenant: str | None, ident: object) -> Collection[str]:
+        """The version keys that ``invalidate(tenant, ident)`` makes anew, for a write that fences them itself."""
+        return tagged_cache().scope_of(self._owner(tenant)).bumped_by((), own=self._own_tags(ident))
 
     def _own_tags(self, ident: object) -> tuple[str, str]:
         return bucket_of(self.name, str(ident)), self._lists

@@ -28,6 +28,7 @@ SEPARATOR = "\x1f"
 
 _head = struct.Struct(">BBBIHI16s")
 _length = struct.Struct(">H")
+HEAD = _head.size
 
 NO_DIGEST = bytes(16)  # equal to no digest of versions: an entry that has it is dead from birth
 VERSION_BYTES = 8
