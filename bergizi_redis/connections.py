@@ -229,8 +229,14 @@ def client(alias: str = "default", role: Role = Role.MAIN) -> Redis:
 
 def tracked_connection(pool: Any) -> Any:
     """A connection beside the pool's own, for ``CLIENT TRACKING``: RESP3, a second for each wait, not open yet."""
-    waits = {"socket_timeout": 1.0, "socket_connect_timeout": min(1.0, config.CONNECT_TIMEOUT)}
-    return pool.connection_class(**{**pool.connection_kwargs, "protocol": 3, "retry": BudgetedRetry(0), **waits})
+    chosen = {
+        "protocol": 3,
+        "retry": BudgetedRetry(0),
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": min(1.0, config.CONNECT_TIMEOUT),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    return pool.connection_class(**pool.connection_kwargs | chosen)
 
 
 def disconnect_all() -> None:
