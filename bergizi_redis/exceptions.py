@@ -36,3 +36,7 @@ class UnknownWarmer(BergiziRedisError, LookupError):
 
 class CacheKeyError(BergiziRedisError, TypeError):
     """An argument that no stable cache key can be made of."""
+
+
+class NotCacheable(BergiziRedisError, ValueError):
+    """A query whose result must not be remembered: it may differ without a write, or its tables cannot be told."""
