@@ -64,11 +64,13 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
         return entry.value
 
     def lookup(
-        self, key: str, tags: Sequence[str] = (), version: int | None = None, *, stale: float = 0, herd: bool = True
-    ) -> Lookup:
+        self, key: str, tags: Sequence[str] = (), version: int | None = None, *, stale: float = 0, herd: bool = True,
+        strict: bool = False,
+    ) -> Lookup:  # fmt: skip
         """``with cache.lookup("k", tags=["menus"]) as entry:`` – or ``async with``. See ``lookup.py``."""
         names = tag_names(tags) or ()
-        return Lookup(self, Address(self.made(key, version), self.scope.read_by(names)), names, stale, herd)
+        address = Address(self.made(key, version), self.scope.read_by(names), strict=strict)
+        return Lookup(self, address, names, stale, herd)
 
     def invalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         """Void every entry with one of the tags, in one round trip: of ``tenant`` and the shared ones, or of all.
@@ -160,8 +162,7 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
         began = perf_counter()
         found: Found = self.ask(self.entries.look(address), Found(MISSING, b""))
         self.state.counters.took(perf_counter() - began, address.domain, address.tenant)
-        if found[0] is not MISSING:
-            self.bring_near(address.key, address.version_keys)
+        self.look_next_time(address, found)
         return found
 
     async def alook(self, address: Address) -> Found:
@@ -170,8 +171,7 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
         began = perf_counter()
         found: Found = await self.aask(self.entries.look(address), Found(MISSING, b""))
         self.state.counters.took(perf_counter() - began, address.domain, address.tenant)
-        if found[0] is not MISSING:
-            self.bring_near(address.key, address.version_keys)
+        self.look_next_time(address, found)
         return found
 
     def put(
