@@ -28,23 +28,25 @@ def bucket_of(domain: str, name: str) -> str:
 
 
 def address_of(
-    namespace: str, tenant: str | None, domain: str, part: str, ident: str, tags: tuple[str, ...], own: str = ""
-) -> Address:
+    namespace: str, tenant: str | None, domain: str, part: str, ident: str, tags: tuple[str, ...], own: str = "",
+    strict: bool = False,
+) -> Address:  # fmt: skip
     """The entry ``ident`` of the domain; ``part`` sets several families of a domain apart. Raises ``TenantError``.
 
     It depends on the domain's own tag, on ``tags``, and on ``own``, which is the tenant's alone: its bucket by default.
     """
     if len(ident) > keys.LONGEST_PART:  # not remembered: a few thousand long names would be many megabytes
-        return _made(config.KEY_PREFIX, namespace, tenant, domain, part, ident, tags, own)
-    return _remembered(config.KEY_PREFIX, namespace, tenant, domain, part, ident, tags, own)
+        return _made(config.KEY_PREFIX, namespace, tenant, domain, part, ident, tags, own, strict)
+    return _remembered(config.KEY_PREFIX, namespace, tenant, domain, part, ident, tags, own, strict)
 
 
 def _made(
-    prefix: str, namespace: str, tenant: str | None, domain: str, part: str, ident: str, tags: tuple[str, ...], own: str
-) -> Address:
+    prefix: str, namespace: str, tenant: str | None, domain: str, part: str, ident: str, tags: tuple[str, ...],
+    own: str, strict: bool,
+) -> Address:  # fmt: skip
     key = keys.cache_entry(tenant, domain + part, ident)
     versions = Scope(tenant, namespace).read_by((domain, *tags), own or bucket_of(domain, ident))
-    return Address(key, versions, domain, tenant or "")
+    return Address(key, versions, domain, tenant or "", strict)
 
 
 # Names are made anew for every read: remembering the hot ones halves the cost of a hit outside of Redis. ``prefix`` is

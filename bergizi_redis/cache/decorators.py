@@ -38,7 +38,7 @@ class Cached(Generic[P, R]):
 
     def __init__(
         self, function: Callable[P, R], timeout: float, tags: tuple[str, ...], per_tenant: bool,
-        key: Callable[..., object] | None, stale: float = 0, herd: bool = True,
+        key: Callable[..., object] | None, stale: float = 0, herd: bool = True, strict: bool = False,
     ) -> None:  # fmt: skip
         functools.update_wrapper(self, function)
         self.function = function
@@ -48,6 +48,7 @@ class Cached(Generic[P, R]):
         self.key = key
         self.stale = stale
         self.herd = herd
+        self.strict = strict
         self.bound: tuple[Any, ...] = ()
         self.name = name_of(function)
         self.signature = inspect.signature(function)
@@ -72,7 +73,7 @@ class Cached(Generic[P, R]):
         """``TenantRequired`` for a ``per_tenant`` function outside a tenant, ``CacheKeyError`` for odd arguments."""
         cache = tagged_cache()
         ident = self._ident(*args, **kwargs)
-        address = address_of(cache.key_prefix, self._tenant(), self.name, "", ident, self.tags)
+        address = address_of(cache.key_prefix, self._tenant(), self.name, "", ident, self.tags, strict=self.strict)
         return Lookup(cache, address, stale=self.stale, herd=self.herd)
 
     def address(self, *args: Any, **kwargs: Any) -> Address:
@@ -128,14 +129,15 @@ class AsyncCached(Cached[P, R]):
 
 def cached(
     *, timeout: float, tags: Sequence[str] = (), per_tenant: bool = False, key: Callable[..., object] | None = None,
-    stale: float = 0, herd: bool = True,
+    stale: float = 0, herd: bool = True, strict: bool = False,
 ) -> Callable[[Callable[P, R]], Cached[P, R]]:  # fmt: skip
     """Cache a function's results for ``timeout`` seconds, until one of ``tags`` is invalidated.
 
     ``per_tenant``: each tenant has results of its own. ``key(*args, **kwargs)`` names the call where its arguments have
     no stable name, such as a request. For ``stale`` seconds beyond the timeout a result may still be served while one
     computes it anew – never across an invalidation. Of many that call at once one computes; each for itself without
-    ``herd``. Raises ``ConfigurationError`` for a timeout that is not positive.
+    ``herd``. ``strict``: no result comes from the near cache. Raises ``ConfigurationError`` for a timeout that is not
+    positive.
     """
     names = checked_life("@cached", timeout, tags)
     checked_stale("@cached", stale)
@@ -148,8 +150,8 @@ def cached(
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"@cached: {name_of(function)} is a generator; return a list of what it yields.")
         if not iscoroutinefunction(function):
-            return Cached(function, timeout, names, per_tenant, key, stale, herd)
-        wrapper: Any = AsyncCached(function, timeout, names, per_tenant, key, stale, herd)
+            return Cached(function, timeout, names, per_tenant, key, stale, herd, strict)
+        wrapper: Any = AsyncCached(function, timeout, names, per_tenant, key, stale, herd, strict)
         markcoroutinefunction(wrapper)
         decorated: Cached[P, R] = wrapper
         return decorated

@@ -74,7 +74,8 @@ class Domain:
     """``ttl`` in seconds. Every entry carries the domain's name as a tag, and ``tags``.
 
     For ``stale`` seconds beyond its life an entry may still be served while one reader computes it anew – never across
-    an invalidation. Of many that miss at once one computes; each for itself without ``herd``.
+    an invalidation. Of many that miss at once one computes; each for itself without ``herd``. ``strict`` reads never
+    come from the near cache.
 
     ``tenant`` is an id such as ``"sppg-jakarta-001"``, or None for the one in force (``TenantRequired`` without).
     ``ident`` is a number or text that names the entry in its domain; 42 and ``"42"`` are one name.
@@ -85,6 +86,7 @@ class Domain:
     tags: Sequence[str] = ()
     stale: float = 0
     herd: bool = True
+    strict: bool = False
 
     def __post_init__(self) -> None:
         name: object = self.name
@@ -189,11 +191,11 @@ class Domain:
 
     def _entry(self, cache: TaggedRedisCache, tenant: str | None, ident: object) -> Address:
         owner = current_tenant() if tenant is None else tenant
-        return address_of(cache.key_prefix, owner, self.name, "", str(ident), self.tags)  # type: ignore[arg-type]
+        return address_of(cache.key_prefix, owner, self.name, "", str(ident), self.tags, strict=self.strict)  # type: ignore[arg-type]
 
     def _list(self, cache: TaggedRedisCache, tenant: str | None, name: str) -> Address:
         owner = current_tenant() if tenant is None else tenant
-        return address_of(cache.key_prefix, owner, self.name, ".list", name, self.tags, self._lists)  # type: ignore[arg-type]
+        return address_of(cache.key_prefix, owner, self.name, ".list", name, self.tags, self._lists, self.strict)  # type: ignore[arg-type]
 
     def _owner(self, tenant: str | None) -> str:
         return current_tenant() if tenant is None else keys.validated_tenant(tenant)

@@ -66,7 +66,7 @@ class Writing(Reading):
         self._note(key, scope, tags)
         if points.hold is not None:
             yield points.stop("before_store")
-        return bool((yield lambda client: client.set(key, data, px=px, xx=xx)))
+        return bool((yield lambda client: client.set(key, data, px=px, nx=False, xx=xx)))
 
     def add(
         self, key: str, value: Any, timeout: float | None, scope: Scope, tags: tuple[str, ...] | None
@@ -164,6 +164,7 @@ class Writing(Reading):
         if self.state.unsent:
             yield from self.settle()
         yield from tag_versions.bump(version_keys, self.clustered)
+        self.state.forget(version_keys)
 
     def _token(self, scope: Scope, tags: tuple[str, ...] | None) -> Exchange[bytes]:
         if tags is None:
