@@ -397,6 +397,18 @@ def test_an_entry_may_carry_hundreds_of_tags(spoken: Spoken, cache: TaggedRedisC
 # What django-redis has
 
 
+def test_a_key_is_there_whatever_stands_under_it(spoken: Spoken, cache: TaggedRedisCache) -> None:
+    """A lock's token is no pickle, a set no string, and what a renamed class left cannot be read: all are there."""
+    cache.sadd("set", 1)
+    with cache.lock("lock", timeout=5):
+        assert spoken.has_key("lock")
+    assert not spoken.has_key("lock")
+    assert spoken.has_key("set")
+    assert "set" in cache
+    stale(cache, "dead")
+    assert not spoken.has_key("dead")
+
+
 def test_the_methods_of_django_redis_work(cache: TaggedRedisCache, raw: "Redis", prefix: str) -> None:
     cache.set_many({"a1": 1, "a2": 2, "b": 3}, 60)
     assert 0 < cache.ttl("a1") <= 60

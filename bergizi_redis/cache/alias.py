@@ -7,6 +7,7 @@ from functools import cached_property
 from time import monotonic, time
 from typing import Any
 
+from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_redis.cache import RedisCache
 from django_redis.client import DefaultClient
@@ -71,11 +72,12 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
     """What ``TaggedRedisCache`` stands on; ``ask`` and ``aask`` run an exchange under the outage policy."""
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        params = {**params, "OPTIONS": {"CONNECTION_FACTORY": FACTORY, **params.get("OPTIONS", {})}}
+        if not hasattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY"):
+            params = {**params, "OPTIONS": {"CONNECTION_FACTORY": FACTORY, **params.get("OPTIONS", {})}}
         if isinstance(server, str) and "+" in server.split("://", 1)[0]:
             server = [server]  # django-redis would split the host list of a Sentinel or cluster URL at its commas
         super().__init__(server, params)
-        self.options: dict[str, Any] = params["OPTIONS"]
+        self.options: dict[str, Any] = params.get("OPTIONS", {})
         self.tenant_scoped = bool(self.options.get("TENANT_SCOPED"))
         self.is_strict = self.options.get("IGNORE_EXCEPTIONS") is False
         self._shared = Scope(None, self.key_prefix)
@@ -85,12 +87,12 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
 
     @property
     def client(self) -> Any:
-        if self._client is None:
-            client: Any = super().client
-            if self.tenant_scoped:
-                unscoped = client.reverse_key
-                client.reverse_key = lambda key: unscoped(key).split("}:", 1)[1]
-        return self._client
+        is_new = self._client is None
+        client: Any = super().client
+        if is_new and self.tenant_scoped:
+            unscoped = client.reverse_key
+            client.reverse_key = lambda key: unscoped(key).split("}:", 1)[1]
+        return client
 
     @cached_property
     def clustered(self) -> bool:
@@ -206,7 +208,9 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
         self.state.unsent.add(deleted, bumped, everything=self._shared.everything())
         if self.is_strict:
             raise error
-        if self.state.worth_logging():
+        if self._log_ignored_exceptions:  # django-redis's own setting, with its own logger and words
+            self.logger.error("Exception ignored", exc_info=error)
+        elif self.state.worth_logging():
             logger.warning(
                 "The cache counts as empty for now. %s", explain(error), extra={"action": "cache_unavailable"}
             )

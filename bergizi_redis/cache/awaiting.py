@@ -53,7 +53,7 @@ class AwaitingMethods(NearMethods):
         return {names[name]: value for name, value in found.items()}
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
-        return await self.aget(key, MISSING, version) is not MISSING
+        return bool(await self.aask(self.entries.holds(self.made(key, version), self.scope), False))
 
     async def aset(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, nx: bool = False,

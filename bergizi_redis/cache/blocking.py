@@ -55,7 +55,7 @@ class BlockingMethods(NearMethods):
         return {names[name]: value for name, value in found.items()}
 
     def has_key(self, key: str, version: int | None = None, client: Any = None) -> bool:
-        return self.get(key, MISSING, version, client) is not MISSING
+        return bool(self.ask(self.entries.holds(self.made(key, version), self.scope), False, client))
 
     def set(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, client: Any = None,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from redis.exceptions import ResponseError
+
 from bergizi_redis import points
 from bergizi_redis.cache import tags as tag_versions
 from bergizi_redis.cache.addresses import Address
@@ -81,6 +83,22 @@ class Reading:
             self.state.counters.add("misses" if value is MISSING else "hits", tenant=scope.tenant or "")
             return value
         return (yield from self.judged(key, raw, scope, dict(zip(hint, versions, strict=True))))
+
+    def holds(self, key: str, scope: Scope) -> Exchange[bool]:
+        """Whether something living stands under the key. Nothing is decoded: it may be a lock, or a set."""
+        if self.state.unsent:
+            yield from self.settle()
+        try:
+            raw = yield lambda client: client.get(key)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            return True
+        if raw is None or not is_enveloped(raw):
+            return raw is not None
+        envelope, names = self._opened(key, raw, scope)
+        versions = (yield tag_versions.get_all(names, self.clustered)) if names else []
+        return envelope is not None and lives(envelope, names, versions)
 
     def judged(
         self, key: str, raw: bytes | None, scope: Scope, versions: dict[str, bytes | None] | None = None

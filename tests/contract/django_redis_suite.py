@@ -1,0 +1,99 @@
+"""django-redis's own test suite, run with either backend on servers of its own.
+
+Each of its settings files (clients, serializers, compressors, Sentinel, shards, a Unix socket) needs a process. What is
+changed in a copy of its tests: addresses, the backend, and which settings file a process runs.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.contract.sources import source_of
+from tests.servers import PrivateServer, Sentinel
+
+ROOT = Path(__file__).resolve().parents[2]
+THEIRS = "django_redis.cache.RedisCache"
+OURS = "bergizi_redis.cache.backend.TaggedRedisCache"
+SETTINGS = (
+    "sqlite", "sqlite_gzip", "sqlite_herd", "sqlite_json", "sqlite_lz4", "sqlite_msgpack", "sqlite_sentinel",
+    "sqlite_sentinel_opts", "sqlite_sharding", "sqlite_usock", "sqlite_zlib", "sqlite_zstd",
+)  # fmt: skip
+
+
+class Watching(Sentinel):
+    """A Sentinel that knows the server by the two names of the suite's settings."""
+
+    def __init__(self, primary_port: int, directory: str) -> None:
+        super().__init__(primary_port, directory)
+        kitchen = self.file.read_text()
+        watched = (line.replace("kitchen", name) for name in ("127.0.0.1", "default_service")
+                   for line in kitchen.splitlines() if "kitchen" in line)  # fmt: skip
+        self.file.write_text("\n".join([*(line for line in kitchen.splitlines() if "kitchen" not in line), *watched]))
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A copy of the suite for one backend, on one server."""
+
+    tests: Path
+    report: Path
+
+    def outcomes(self, settings: str) -> dict[str, str]:
+        """``{"test_backend.TestDjangoRedisCache.test_setnx[sqlite]": "passed" | "failed" | "skipped"}``"""
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "--tb=short", "-p", "no:randomly", "-p", "no:django",
+             "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(self.tests.parent), "-o", "xfail_strict=true",
+             f"--junitxml={self.report}", str(self.tests)],
+            cwd=self.tests.parent,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.tests.parent), str(self.tests), str(ROOT)]),
+                 "SUITE_SETTINGS": settings, "DJANGO_SETTINGS_MODULE": f"settings.{settings}", "PYTHONDEVMODE": ""},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert result.returncode in (0, 1), result.stdout + result.stderr
+        found = {}
+        for case in ET.parse(self.report).iter("testcase"):  # noqa: S314 – written by pytest a moment ago
+            name = f"{case.get('classname')}.{case.get('name')}".removeprefix("tests.")
+            told = {child.tag for child in case}
+            found[name] = "failed" if told & {"failure", "error"} else "skipped" if "skipped" in told else "passed"
+        assert found, result.stdout
+        return found
+
+
+def suite_for(backend: str, server: PrivateServer, sentinel: Sentinel, place: Path) -> Suite:
+    """Copy the suite to ``place`` and turn it to the backend and the servers."""
+    tests = place / "tests"
+    shutil.copytree(source_of("django-redis", version("django-redis")) / "tests", tests)
+    turned = {
+        THEIRS: backend,
+        "127.0.0.1:6379": f"127.0.0.1:{server.port}",
+        "/tmp/redis.sock": f"{server.directory}/redis.sock",  # noqa: S108 – theirs, to be replaced
+        '("127.0.0.1", 26379)': f'("127.0.0.1", {sentinel.port})',
+    }
+    for file in (tests / "settings").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        for old, new in turned.items():
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+    conftest = tests / "conftest.py"
+    text = conftest.read_text(encoding="utf-8")
+    ask = 'metafunc.parametrize("cache_settings", settings)'
+    assert ask in text
+    conftest.write_text(text.replace(ask, f"{ask[:-9]}[environ['SUITE_SETTINGS']])"), encoding="utf-8")
+    return Suite(tests, place / "report.xml")
+
+
+@contextmanager
+def servers(directory: str) -> Iterator[tuple[PrivateServer, Sentinel]]:
+    with ExitStack() as stack:
+        server = PrivateServer("--unixsocket", f"{directory}/redis.sock", directory=directory)
+        stack.callback(server.start().kill)
+        sentinel = Watching(server.port, directory)
+        stack.callback(sentinel.start().kill)
+        yield server, sentinel
