@@ -93,6 +93,7 @@ class Config:
     CACHE_ALIAS = Setting("default", "Alias of CACHES that domains, `@cached` and queries use.")
     SECURITY_ALIAS = Setting("default", "Alias of CACHES that lockout, limits and audit use.")
     REALTIME_ALIAS = Setting("default", "Alias of CACHES that live channels use.")
+    WRITE_BEHIND_ALIAS = Setting("default", "Alias of CACHES that `WriteBehind` buffers in: one that evicts nothing.")
     KEY_PREFIX = Setting(
         "", "Stands before every key, so that sites can share a server: 64 characters at most, no braces.",
         valid=lambda value: len(value) <= 64 and not {"{", "}"} & {*value},

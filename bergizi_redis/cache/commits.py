@@ -120,8 +120,8 @@ def committed(connection: Any, commit: Callable[[], T]) -> T:
         return fenced(connection, touched, commit)
     finally:
         for each in pending:
-            each.version_keys = set()
-            each.made = written_on(connection).made
+            if each.version_keys:
+                each.made, each.version_keys = written_on(connection).made, set()
         written_on(connection).forget()
 
 
