@@ -7,7 +7,7 @@ misses, stores are logged and counted, deletions and invalidations are kept and 
 """
 
 from collections.abc import Collection, Sequence
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -18,16 +18,15 @@ from bergizi_redis.cache.alias import RAISE
 from bergizi_redis.cache.awaiting import AwaitingMethods, called, fetched
 from bergizi_redis.cache.blocking import BlockingMethods
 from bergizi_redis.cache.clearing import aunlink_matching, pattern_of, unlink_matching
-from bergizi_redis.cache.fleet import read_fleet
+from bergizi_redis.cache.insight import InsightMethods
 from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING, Found
-from bergizi_redis.cache.stats import Counts, summary
 from bergizi_redis.cache.tags import Scope, tag_names
 from bergizi_redis.signals import tags_invalidated
 
 
-class TaggedRedisCache(BlockingMethods, AwaitingMethods):
+class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
     """Timeouts are seconds. ``tags`` is a list of strings; without it an entry is byte for byte django-redis's.
 
     A tagged entry lives 15 days at most. With ``OPTIONS: {"TENANT_SCOPED": True}`` every key and tag belongs to the
@@ -118,26 +117,6 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods):
             await aunlink_matching(self.aclient(), pattern)
         except RedisError as error:
             self.tolerate(error, RAISE)
-
-    def stats(self, fleet: bool = False, minutes: int = 60) -> dict[str, Any]:
-        """Hits, misses, stale (void entries met), latency…, in all, ``by_domain`` and ``by_tenant``: see ``stats.py``.
-
-        Of this process since it began; with ``fleet`` of all processes in the last ``minutes`` (1 to 1560, above 120
-        in whole hours), and ``RedisUnavailable`` when Redis is down.
-        """
-        return summary(self.fleet_counts(minutes)) if fleet else self.state.counters.snapshot()
-
-    async def astats(self, fleet: bool = False, minutes: int = 60) -> dict[str, Any]:
-        if not fleet:
-            return self.state.counters.snapshot()
-        await self.asend_stats()
-        return summary(await self.aask(read_fleet(self.key_prefix, minutes, time())))
-
-    def fleet_counts(self, minutes: int) -> Counts:
-        """Counts by (tenant, domain) of all processes, this one's up to now among them."""
-        self.send_stats()
-        counts: Counts = self.ask(read_fleet(self.key_prefix, minutes, time()))
-        return counts
 
     # For domains, decorators and lookups
 

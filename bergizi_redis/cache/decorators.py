@@ -16,6 +16,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from bergizi_redis.cache.addresses import Address, address_of, bucket_of
 from bergizi_redis.cache.domains import checked_life, checked_stale, tagged_cache
+from bergizi_redis.cache.explain import Explanation
 from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.exceptions import ConfigurationError
@@ -100,6 +101,13 @@ class Cached(Generic[P, R]):
 
     def _tenant(self) -> str | None:
         return current_tenant() if self.per_tenant else None
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Why this call hits or misses: print it. ``RedisUnavailable`` when Redis is down."""
+        return tagged_cache().explain_entry(self.address(*args, **kwargs))
+
+    async def aexplain(self, *args: Any, **kwargs: Any) -> Explanation:
+        return await tagged_cache().aexplain_entry(self.address(*args, **kwargs))
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Forget the result of this call (and 1/64 of the others); ``TypeError`` if the arguments do not fit."""

@@ -16,6 +16,7 @@ from bergizi_redis import keys
 from bergizi_redis.cache.addresses import Address, address_of, bucket_of
 from bergizi_redis.cache.awaiting import called
 from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.explain import Explanation
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.tags import tag_names
@@ -69,6 +70,14 @@ def checked_stale(owner: str, stale: object) -> None:
         raise ConfigurationError(f"{owner}: stale={stale!r}; expected seconds, 0 for none.")
 
 
+def domain_named(name: str) -> "Domain | None":
+    """The domain of that name, if the module that makes it has been imported."""
+    return _by_name.get(name)
+
+
+_by_name: dict[str, "Domain"] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """``ttl`` in seconds. Every entry carries the domain's name as a tag, and ``tags``.
@@ -94,6 +103,7 @@ class Domain:
             raise ConfigurationError(f"Domain name {self.name!r}: use letters, digits and '_', such as 'menu'.")
         object.__setattr__(self, "tags", checked_life(f"Domain {self.name!r}", self.ttl, self.tags))
         checked_stale(f"Domain {self.name!r}", self.stale)
+        _by_name[self.name] = self
 
     def lookup(self, tenant: str | None, ident: object) -> Lookup:
         """Read – compute – store by hand: ``with menu.lookup(tenant, 42) as entry:``."""
@@ -162,6 +172,15 @@ class Domain:
             if entry.missed:
                 await entry.astore(await called(compute), self.ttl if ttl is None else ttl)
         return entry.value
+
+    def explain(self, tenant: str | None, ident: object) -> Explanation:
+        """Why ``get(tenant, ident)`` hits or misses: print it. ``RedisUnavailable`` when Redis is down."""
+        cache = tagged_cache()
+        return cache.explain_entry(self._entry(cache, tenant, ident))
+
+    async def aexplain(self, tenant: str | None, ident: object) -> Explanation:
+        cache = tagged_cache()
+        return await cache.aexplain_entry(self._entry(cache, tenant, ident))
 
     def invalidate(self, tenant: str | None, ident: object | None = None) -> None:
         """Void the tenant's whole domain; or one entry, with every list (it may be in one) and 1/64 of the rest."""

@@ -2,8 +2,8 @@
 
 | event | counts |
 | --- | --- |
-| ``hits`` · ``misses`` | reads that found, and did not find, a living value |
-| ``near_hits`` | of the hits, those answered by this process's near cache |
+| ``hits`` · ``near_hits`` | reads that found a living value, in Redis and in the near cache of their process |
+| ``misses`` | reads that found none |
 | ``stale`` | of the misses, those that met a void entry |
 | ``stores`` · ``computed`` | values stored; values computed after a miss, stored or not |
 | ``errors`` | commands that an outage made fail |
@@ -69,10 +69,11 @@ def summary(counts: Counts) -> dict[str, Any]:
 
 def told(row: Mapping[str, int]) -> dict[str, Any]:
     """Events, ``hit_rate`` (0–1, None without reads) and ``latency`` of one row."""
-    reads = row.get("hits", 0) + row.get("misses", 0)
+    hits = row.get("hits", 0) + row.get("near_hits", 0)
+    reads = hits + row.get("misses", 0)
     return {
         **{event: row.get(event, 0) for event in EVENTS},
-        "hit_rate": row.get("hits", 0) / reads if reads else None,
+        "hit_rate": hits / reads if reads else None,
         "latency": latency(row),
     }
 
