@@ -54,7 +54,7 @@ def table_named(name: str) -> Table:
 
 def tenant_field(model: type[Model]) -> "Field[Any, Any] | None":
     """The model's own field that ``TENANT_FIELD`` names, or None; that of a parent says nothing of this table."""
-    named = config.TENANT_FIELD
+    named: Any = config.TENANT_FIELD
     names = {named} if isinstance(named, str) else set(named)
     for field in model._meta.local_concrete_fields:
         if {field.name, field.attname} & names:
@@ -81,7 +81,7 @@ def _all_tables() -> dict[str, Table]:
         models = apps.get_models(include_auto_created=True)
     except AppRegistryNotReady:
         return {}
-    named = config.TENANT_FIELD
+    named: Any = config.TENANT_FIELD
     if _known[0] is not models or _known[1] != named:
         _known = (models, named, _tables_of(models))
     return _known[2]
