@@ -70,6 +70,8 @@ def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T])
         if is_open(connection):  # Django rolls back for a database's error alone
             connection.rollback()
         raise
+    if points.hold is not None:
+        act = _held(act)
     try:
         if not noting or is_open(connection):
             return act()
@@ -78,6 +80,19 @@ def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T])
             return act()
     finally:
         written_on(connection).made = fence.take_down()
+
+
+def _held(act: Callable[[], T]) -> Callable[[], T]:
+    """``act`` with the points around it."""
+
+    def held() -> T:
+        points.reach("before_commit")
+        result = act()
+        points.reach("after_commit")
+        points.reach("before_release")
+        return result
+
+    return held
 
 
 def fence_commits(connection: Any) -> None:
