@@ -132,8 +132,9 @@ class Watch:
         while self._orders:
             fill = self._orders.popleft()
             try:
-                if not fill.void:
-                    self._send(fill)
+                if fill.void:
+                    raise Broken("What it was to read has changed.")
+                self._send(fill)
             except (Broken, RedisError, OSError):
                 self.mirror.give_up(fill)
 
