@@ -4,8 +4,9 @@
 * A snapshot – SQLite's deferred ``atomic``, REPEATABLE READ, SERIALIZABLE – may show rows from before a commit whose
   versions it would store under.
 
-Decided from the connections, without configuration, and no round trip. A test case of Django's, which wraps each test
-in a transaction, counts as no snapshot: nobody else writes then.
+Decided from the connections, without configuration: no round trip, but on PostgreSQL one to the database for a value
+that is to be stored from inside a transaction. A test case of Django's, which wraps each test in a transaction, counts
+as no snapshot: nobody else writes then.
 """
 
 from collections.abc import Collection
@@ -104,12 +105,25 @@ def is_snapshot(connection: Any) -> bool:
         case "sqlite":  # IMMEDIATE and EXCLUSIVE keep every other writer out
             return getattr(connection, "transaction_mode", None) not in ("IMMEDIATE", "EXCLUSIVE")
         case "postgresql":
-            return level is not None and getattr(level, "name", "").upper() not in (
-                "READ_COMMITTED",
-                "READ_UNCOMMITTED",
-            )
+            return getattr(level, "name", "").upper() in ("REPEATABLE_READ", "SERIALIZABLE") or _asked(connection)
         case "mysql":
             return level not in ("read committed", "read uncommitted")
         case "oracle":
             return False
     return True
+
+
+def _asked(connection: Any) -> bool:
+    """PostgreSQL's own answer: SQL, a role or the server's configuration may set a level that Django knows nothing of.
+
+    Not one of the queries that Django logs and tests count. A transaction that has failed answers nothing: a snapshot.
+    """
+    if getattr(connection, "connection", None) is None:  # closed: nothing has been seen
+        return False
+    try:
+        with connection.connection.cursor() as cursor:
+            cursor.execute("SHOW transaction_isolation")
+            level: str = cursor.fetchone()[0]
+    except Exception:  # the driver's own errors, which are not Django's
+        return True
+    return level not in ("read committed", "read uncommitted")

@@ -1,0 +1,1 @@
+"""The cache beside a real PostgreSQL, at every isolation level."""
