@@ -16,10 +16,12 @@ from bergizi_redis import keys
 from bergizi_redis.cache.addresses import Address, address_of, bucket_of
 from bergizi_redis.cache.awaiting import called
 from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.explain import Explanation
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.tags import tag_names
+from bergizi_redis.cache.verify import averify, is_sampled, verify
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.tenancy import current_tenant
@@ -111,11 +113,15 @@ class Domain:
         return Lookup(cache, self._entry(cache, tenant, ident), stale=self.stale, herd=self.herd)
 
     def get(self, tenant: str | None, ident: object, default: Any = None) -> Any:
+        if self.name in buffers and (buffered := buffers[self.name].peek(tenant, ident)) is not MISSING:
+            return buffered
         cache = tagged_cache()
         found = cache.look(self._entry(cache, tenant, ident)).value
         return default if found is MISSING else found
 
     async def aget(self, tenant: str | None, ident: object, default: Any = None) -> Any:
+        if self.name in buffers and (buffered := await buffers[self.name].apeek(tenant, ident)) is not MISSING:
+            return buffered
         cache = tagged_cache()
         found = (await cache.alook(self._entry(cache, tenant, ident))).value
         return default if found is MISSING else found
@@ -158,19 +164,28 @@ class Domain:
         self, tenant: str | None, ident: object, compute: Callable[[], T], ttl: float | None = None
     ) -> T:
         """The entry, or what ``compute()`` returns, stored unless the domain was invalidated while it ran."""
+        value: T
+        if self.name in buffers and (value := buffers[self.name].peek(tenant, ident)) is not MISSING:
+            return value
         with self.lookup(tenant, ident) as entry:
             if entry.missed:
                 entry.store(compute(), self.ttl if ttl is None else ttl)
-        value: T = entry.value
+            elif is_sampled():
+                verify(entry, compute)
+        value = entry.value
         return value
 
     async def aget_or_compute(
         self, tenant: str | None, ident: object, compute: Callable[[], Any], ttl: float | None = None
     ) -> Any:
         """``compute`` may be a function or a coroutine function."""
+        if self.name in buffers and (buffered := await buffers[self.name].apeek(tenant, ident)) is not MISSING:
+            return buffered
         async with self.lookup(tenant, ident) as entry:
             if entry.missed:
                 await entry.astore(await called(compute), self.ttl if ttl is None else ttl)
+            elif is_sampled():
+                await averify(entry, compute)
         return entry.value
 
     def explain(self, tenant: str | None, ident: object) -> Explanation:

@@ -24,6 +24,7 @@ from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 
 from bergizi_redis.aconnections import aclient
 from bergizi_redis.cache.behind import Shard, name_of, shard_of
+from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.domains import Domain, tagged_cache
 from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.through import Put, Voiding, saving
@@ -99,7 +100,7 @@ class WriteBehind:
         first, longest = self.backoff
         if not 0 <= first <= longest < float("inf"):
             raise ConfigurationError(f"WriteBehind: backoff={self.backoff!r}; expected seconds (first, longest).")
-        _declared[self.domain.name] = self
+        _declared[self.domain.name] = buffers[self.domain.name] = self
 
     def write(self, tenant: str | None, ident: object, data: Any) -> str:
         """Accept the write; its token. ``RedisUnavailable`` when it could not be: it may have been all the same.
@@ -127,29 +128,24 @@ class WriteBehind:
 
     def read(self, tenant: str | None, ident: object, load: Callable[[], T]) -> T:
         """The buffered value, else the domain's entry, else what ``load()`` reads from the database."""
-        owner = _owner(tenant)
-        found = self.peek(owner, ident)
-        value: T = self.domain.get_or_compute(owner, ident, load) if found is MISSING else found
-        return value
+        return self.domain.get_or_compute(tenant, ident, load)
 
     async def aread(self, tenant: str | None, ident: object, load: Callable[[], Any]) -> Any:
         """``load`` may be a coroutine function."""
-        owner = _owner(tenant)
-        found = await self.apeek(owner, ident)
-        return await self.domain.aget_or_compute(owner, ident, load) if found is MISSING else found
+        return await self.domain.aget_or_compute(tenant, ident, load)
 
     # What follows is for the worker and the domain
 
-    def peek(self, tenant: str, ident: object) -> Any:
+    def peek(self, tenant: str | None, ident: object) -> Any:
         """The buffered value, or ``MISSING``; with Redis down too."""
-        name = name_of(tenant, ident)
+        name = name_of(_owner(tenant), ident)
         try:
             return self._decoded(speak(self.shard(name).peek(name), client(config.WRITE_BEHIND_ALIAS)))
         except RedisError as error:
             return self._unseen(error)
 
-    async def apeek(self, tenant: str, ident: object) -> Any:
-        name = name_of(tenant, ident)
+    async def apeek(self, tenant: str | None, ident: object) -> Any:
+        name = name_of(_owner(tenant), ident)
         try:
             return self._decoded(await aspeak(self.shard(name).peek(name), aclient(config.WRITE_BEHIND_ALIAS)))
         except RedisError as error:
