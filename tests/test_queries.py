@@ -20,6 +20,8 @@ from django.db.models.functions import Cast, Lower, Now, Random
 from django.db.models.sql.compiler import SQLCompiler
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -289,6 +291,11 @@ def test_whatever_makes_a_difference_makes_another_key(kitchen: Kitchen) -> None
     mine = key(dishes)
     with use_tenant("sppg-b"):
         assert key(dishes) != mine
+
+
+def test_text_is_text_however_it_is_marked() -> None:
+    texts = ("a", mark_safe("a"), gettext_lazy("a"))
+    assert len({key(Dish.objects.filter(name=each)) for each in texts}) == 1
 
 
 def test_a_model_that_has_changed_does_not_find_the_rows_of_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:

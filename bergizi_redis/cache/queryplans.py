@@ -7,13 +7,11 @@ field was added are not found by the code after it. Asks neither the database no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import django
 from django.core.exceptions import EmptyResultSet
 from django.db.models import Model
-from django.utils.functional import Promise
 from django_redis.serializers.json import JSONSerializer
 
 from bergizi_redis import keys
@@ -24,6 +22,7 @@ from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.prefetched import prefetches
 from bergizi_redis.cache.querychecks import check, check_text
 from bergizi_redis.cache.queryreads import proven, state_of, tables_read, versions_read
+from bergizi_redis.cache.variants import plain
 from bergizi_redis.exceptions import ConfigurationError, NotCacheable
 from bergizi_redis.tenancy import current_tenant
 
@@ -108,12 +107,8 @@ def nameable(param: Any) -> Any:
     """The parameter as ``fingerprint`` takes it: drivers and templates wrap plain values."""
     if isinstance(param, list | tuple):
         return [type(param).__qualname__, *(nameable(each) for each in param)]
-    if isinstance(param, Promise):
-        return str(param)
-    if isinstance(param, str) and type(param) is not str and not isinstance(param, Enum):
-        return str(param)
     if isinstance(param, memoryview | bytearray):
         return bytes(param)
     if type(param).__module__.startswith("psycopg.types.json"):
         return [type(param).__qualname__, param.obj]
-    return param
+    return plain(param)
