@@ -7,9 +7,6 @@ from importlib import import_module
 
 from django.apps import AppConfig, apps
 from django.conf import settings
-from django.core.signals import request_finished
-
-from bergizi_redis.cache.fleet import send_due
 
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
 
@@ -20,8 +17,8 @@ class BergiziRedisConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
-        request_finished.connect(send_due, dispatch_uid="bergizi_redis.cache.send_due")
         connect_writes()
+        connect_statistics()
         if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
             connect_sessions()
 
@@ -37,6 +34,17 @@ def connect_writes() -> None:
     connection_created.connect(watch, dispatch_uid="bergizi_redis.cache.watch")
     request_started.connect(RELAY.at_request, dispatch_uid="bergizi_redis.cache.relay")
     watch_all()
+
+
+def connect_statistics() -> None:
+    """Send what was counted after a response, and heed a test's settings."""
+    from django.core.signals import request_finished, setting_changed
+
+    from bergizi_redis.cache.fleet import send_due
+    from bergizi_redis.cache.verify import read_anew
+
+    request_finished.connect(send_due, dispatch_uid="bergizi_redis.cache.send_due")
+    setting_changed.connect(read_anew, dispatch_uid="bergizi_redis.cache.verify")
 
 
 def connect_sessions() -> None:

@@ -1,6 +1,7 @@
 """Signals by which rooms talk to one another; ``apps.py`` connects them, users may too.
 
 ``tags_invalidated(sender, tenant, tags)``: after the tags were bumped. ``tenant`` is None for every tenant.
+``cache_lied(sender, key, domain, tenant)``: a hit was computed again (``VERIFY_SAMPLE``) and was wrong.
 ``session_started / session_ended(sender, sid, user_id, tenant, reason)``.
 ``login_refused(sender, identifier, retry_after, request)``, ``account_locked(sender, identifier, tenant, failures)``,
 ``account_unlocked(sender, identifier, tenant)``.
@@ -9,6 +10,7 @@
 from django.dispatch import Signal
 
 tags_invalidated = Signal()
+cache_lied = Signal()
 session_started = Signal()
 session_ended = Signal()
 login_refused = Signal()

@@ -23,6 +23,7 @@ from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING, Found
 from bergizi_redis.cache.tags import Scope, tag_names
+from bergizi_redis.cache.verify import averify, is_sampled, verify
 from bergizi_redis.signals import tags_invalidated
 
 
@@ -43,6 +44,8 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         with self.lookup(key, tags, version) as entry:
             if entry.missed:
                 entry.store(default() if callable(default) else default, timeout)
+            elif callable(default) and is_sampled():
+                verify(entry, default)
         return entry.value
 
     async def aget_or_set(
@@ -60,6 +63,8 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         async with self.lookup(key, tags, version) as entry:
             if entry.missed:
                 await entry.astore(await called(default), timeout)
+            elif callable(default) and is_sampled():
+                await averify(entry, default)
         return entry.value
 
     def lookup(

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from bergizi_redis.cache.stats import OTHERS, Counts, Key, bucket_name, summary
+from bergizi_redis.cache.stats import BUCKETS, OTHERS, SLOWEST, Counts, Key, summary
 
 MOST_ROWS = 4096
 MOST_TABLES = 32  # beyond it those of threads that have ended are added up
@@ -76,7 +76,7 @@ class Counters:
         except (AttributeError, KeyError):
             row = self._row(tenant, domain)
         us = int(seconds * 1e6)
-        bucket = bucket_name(us)
+        bucket = BUCKETS[us.bit_length()] if us < 2**SLOWEST else BUCKETS[-1]
         row["us"] += us
         row[bucket] = row.get(bucket, 0) + 1
 

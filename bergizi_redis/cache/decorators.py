@@ -19,6 +19,7 @@ from bergizi_redis.cache.domains import checked_life, checked_stale, tagged_cach
 from bergizi_redis.cache.explain import Explanation
 from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.lookup import Lookup
+from bergizi_redis.cache.verify import averify, is_sampled, verify
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.tenancy import current_tenant, find_tenant
 
@@ -67,6 +68,8 @@ class Cached(Generic[P, R]):
         with self.lookup(*args, **kwargs) as entry:
             if entry.missed:
                 entry.store(self.function(*self.bound, *args, **kwargs), self.timeout)
+            elif is_sampled():
+                verify(entry, lambda: self.function(*self.bound, *args, **kwargs))
         value: R = entry.value
         return value
 
@@ -85,14 +88,17 @@ class Cached(Generic[P, R]):
         if self.key is not None:
             return fingerprint(self.key(*self.bound, *args, **kwargs))
         given = (*self.bound, *args)
-        call = (given, *map(type, given), *kwargs.items(), *map(type, kwargs.values()))
-        if not all(is_remembered(value) for value in (*given, *kwargs.values())):
-            return self._ident_of(given, kwargs)
-        if call not in self._idents:
+        # Types before values: what is not remembered is never compared with what is.
+        call = (*map(type, given), *map(type, kwargs.values()), *given, *kwargs.items())
+        try:
+            return self._idents[call]
+        except (KeyError, TypeError):
+            ident = self._ident_of(given, kwargs)
+        if all(is_remembered(value) for value in (*given, *kwargs.values())):
             if len(self._idents) >= 1024:
                 self._idents.clear()
-            self._idents[call] = self._ident_of(given, kwargs)
-        return self._idents[call]
+            self._idents[call] = ident
+        return ident
 
     def _ident_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         call = self.signature.bind(*args, **kwargs)
@@ -132,6 +138,8 @@ class AsyncCached(Cached[P, R]):
             if entry.missed:
                 result: Any = self.function(*self.bound, *args, **kwargs)
                 await entry.astore(await result, self.timeout)
+            elif is_sampled():
+                await averify(entry, lambda: self.function(*self.bound, *args, **kwargs))
         return entry.value
 
 

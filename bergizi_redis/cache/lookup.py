@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from redis.exceptions import RedisError
 
+from bergizi_redis import points
 from bergizi_redis.cache import leases
 from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.awaiting import fetched
+from bergizi_redis.cache.crowds import look_together
 from bergizi_redis.cache.flights import Pause
 from bergizi_redis.cache.herd import Herd
 from bergizi_redis.cache.leases import Turn
@@ -72,28 +74,40 @@ class Lookup:
 
     def __enter__(self) -> "Lookup":
         found = self._cache.look(self.address)
-        if not self._is_settled(found):
+        if self._is_settled(found):
+            self._arrive(found.value, None, found.token)
+        else:
             herd = Herd(self._cache.entries, self.address, found, blocking=True)
-            return self._arrive(self._led(herd), herd.turn)
-        return self._arrive(found.value, None, found.token)
+            self._arrive(self._led(herd), herd.turn)
+        if points.hold is not None and self.missed:
+            points.hold("before_compute")
+        return self
 
     async def __aenter__(self) -> "Lookup":
-        found = await self._cache.alook(self.address)
-        if not self._is_settled(found):
+        found = await self._looked()
+        if self._is_settled(found):
+            self._arrive(found.value, None, found.token)
+        else:
             herd = Herd(self._cache.entries, self.address, found, blocking=False)
-            return self._arrive(await self._aled(herd), herd.turn)
-        return self._arrive(found.value, None, found.token)
+            self._arrive(await self._aled(herd), herd.turn)
+        if points.hold is not None and self.missed:
+            await points.hold.awaiting("before_compute")
+        return self
+
+    async def _looked(self) -> Found:
+        if not self._herd:
+            return await self._cache.alook(self.address)
+        return await look_together(self._cache.entries, self.address, lambda: self._cache.alook(self.address))
 
     def _is_settled(self, found: Found) -> bool:
         return not self._herd or (found.value is not MISSING and not found.due)
 
-    def _arrive(self, value: Any, turn: Turn | None, token: bytes = b"") -> "Lookup":
+    def _arrive(self, value: Any, turn: Turn | None, token: bytes = b"") -> None:
         self.missed = value is MISSING
         self.value = None if self.missed else value
         self._turn = turn if self.missed else None
         self._token = token if turn is None else turn.token
         self._began = time.perf_counter()
-        return self
 
     def _led(self, herd: Herd) -> Any:
         """Go the herd's steps, blocking."""
@@ -140,6 +154,15 @@ class Lookup:
                         await self._cache.aask(leases.release(turn), None)
             finally:
                 self._land()
+
+    @property
+    def cache(self) -> Entries:
+        return self._cache
+
+    @property
+    def token(self) -> bytes:
+        """Digest of the versions that the value was found, or is to be stored, under."""
+        return self._token
 
     def store(self, value: Any, timeout: Any = DEFAULT_TIMEOUT) -> bool:
         """Store the computed value for ``timeout`` seconds.

@@ -25,13 +25,8 @@ EVENTS = (
     "hits", "misses", "near_hits", "stale", "stores", "computed", "errors", "read_bytes", "stored_bytes", "cost_ms",
     "verified", "lies",
 )  # fmt: skip
-SLOWEST = 24  # 2²⁴ µs are 17 s
+SLOWEST = 24  # 2²⁴ µs are 17 s; what is slower counts there too
 BUCKETS = tuple(f"b{number}" for number in range(SLOWEST + 1))
-
-
-def bucket_name(us: int) -> str:
-    """The histogram's bucket: its number is the power of two, in µs, that the time lies below."""
-    return BUCKETS[min(us.bit_length(), SLOWEST)]
 
 
 @dataclass(frozen=True, slots=True)
