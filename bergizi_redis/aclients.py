@@ -6,6 +6,7 @@ trip of its own.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import redis.asyncio
@@ -17,6 +18,7 @@ from redis.observability.recorder import is_enabled as is_observed
 
 from bergizi_redis.budget import aasking
 from bergizi_redis.conf import config
+from bergizi_redis.packing import PackingConnection
 from bergizi_redis.pools import POOL_IS_FULL, is_ordinary
 from bergizi_redis.retries import RETRIES, FullJitter, worth_retrying
 
@@ -42,12 +44,20 @@ class AsyncBudgetedRetry(Retry):
         return await super().call_with_retry(do, fail, retryable, with_failure_count)
 
 
+@cache
+def packing(connection_class: Any) -> Any:
+    """The connection class, packing by hiredis."""
+    return type(connection_class.__name__, (PackingConnection, connection_class), {})
+
+
 class AsyncPool(redis.asyncio.BlockingConnectionPool):
     """Tasks beyond ``max_connections`` wait within the budget, then get ``MaxConnectionsError``."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"timeout": config.REQUEST_BUDGET * WAIT_SHARE, **arguments})
         self._waiting = 0
+        chosen: Any = self.connection_class
+        self.connection_class = packing(chosen)
         self._is_ordinary = is_ordinary(self)
 
     @property

@@ -17,9 +17,11 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError, TimeoutError
 
 from bergizi_redis.circuit import circuit_of
+from bergizi_redis.packing import Packer
 
 _deadline: ContextVar[float | None] = ContextVar("bergizi_redis_deadline", default=None)
 
@@ -189,6 +191,10 @@ class BudgetedConnection:
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, value: float | None) -> None:
         self._socket_connect_timeout = value
+
+    def _construct_command_packer(self, packer: Any) -> Any:
+        chosen = super()._construct_command_packer(packer)  # type: ignore[misc]
+        return Packer() if type(chosen) is HiredisRespSerializer else chosen
 
     def connect(self) -> None:
         if self._sock is None:

@@ -40,7 +40,7 @@ class BudgetedRedis(redis.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def _ask(self, pool: Pool, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        connection = pool.get_connection()
+        connection = pool.lent()
         try:
             try:
                 return self._send_command_parse_response(connection, args[0], *args, **options)  # type: ignore[no-untyped-call]
@@ -57,7 +57,7 @@ class BudgetedRedis(redis.Redis):
                     connection.disconnect()
                     connection.connect()
             finally:
-                pool.release(connection)
+                pool.returned(connection)
 
     def _again(self, connection: Any, error: ConnectionError, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """redis-py's retries, of which the try that failed was the first."""

@@ -5,14 +5,13 @@
 """
 
 import ipaddress
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
-from urllib.parse import quote
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
+from bergizi_redis.environment import redis_url_from_env as redis_url_from_env
 from bergizi_redis.exceptions import ConfigurationError
 
 T = TypeVar("T")
@@ -31,6 +30,7 @@ class Setting(Generic[T]):
         self.types = types or (type(default),)
         self.valid = valid or (lambda value: True)
         self.name = ""
+        self.sound: object = self  # a value that was found valid, or none yet
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -46,8 +46,11 @@ class Setting(Generic[T]):
         if self.name not in given:
             return self.default
         value = given[self.name]
-        if problem := self.problem(value):
-            raise ConfigurationError(f"{SETTINGS_NAME}[{self.name!r}] {problem}")
+        if value is not self.sound:
+            if problem := self.problem(value):
+                raise ConfigurationError(f"{SETTINGS_NAME}[{self.name!r}] {problem}")
+            if isinstance(value, str | int | float):  # what cannot change is judged once: reads ask all the time
+                self.sound = value
         return value  # type: ignore[no-any-return]
 
     def problem(self, value: object) -> str | None:
@@ -151,17 +154,14 @@ class Config:
         valid=_positive,
     )  # fmt: skip
     FENCE_SECONDS = Setting(
-        30,
-        "Seconds that a fence outlives a writer that died at its COMMIT; above any statement's time-out.",
-        types=_SECONDS,
-        valid=_positive,
-    )
+        30, "Seconds that a fence outlives a writer that died at its COMMIT; above any statement's time-out.",
+        types=_SECONDS, valid=_positive,
+    )  # fmt: skip
     REPLICA_LAG = Setting(
         0.0,
-        "Seconds that a replica of the database may be behind: fences stand so much longer, and nothing is stored then.",
-        types=_SECONDS,
-        valid=lambda value: 0 <= value < 3600,
-    )
+        "Seconds that a replica of the database may be behind: fences stand so much longer, and nothing is stored then"
+        ".", types=_SECONDS, valid=lambda value: 0 <= value < 3600,
+    )  # fmt: skip
     WATCH_WRITES = Setting(
         True, "See every statement that writes, and void what was computed from its tables: 2 round trips a commit."
     )
@@ -172,11 +172,12 @@ class Config:
     )  # fmt: skip
     WRITES_ON_OUTAGE = Setting[Any](
         "outbox",
-        "When Redis is down at a commit: `refuse` the write, note it in the `outbox` table with the write, or `proceed`; "
-        "or a dict of these by tag, domain or table, with `'*'` for the rest.",
+        "When Redis is down at a commit: `refuse` the write, note it in the `outbox` table with the write, or `proceed`"
+        "; or a dict of these by tag, domain or table, with `'*'` for the rest.",
         types=(str, dict),
         valid=lambda value: all(
-            policy in ("refuse", "outbox", "proceed") for policy in (value.values() if isinstance(value, dict) else [value])
+            policy in ("refuse", "outbox", "proceed")
+            for policy in (value.values() if isinstance(value, dict) else [value])
         ),
     )
     STATS_EVERY = Setting(
@@ -205,7 +206,7 @@ class Config:
 def given_settings() -> Mapping[str, Any]:
     """The project's ``BERGIZI_REDIS`` as it stands."""
     given = getattr(django_settings, SETTINGS_NAME, {})
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise ConfigurationError(f"{SETTINGS_NAME} is {given!r}; expected a dict, such as {{'CACHE_ALIAS': 'cache'}}.")
     return given
 
@@ -221,30 +222,3 @@ def import_setting(name: str, path: str) -> Any:
         raise ConfigurationError(
             f"{SETTINGS_NAME}[{name!r}] is {path!r}, which cannot be imported: {error}. Give a dotted path."
         ) from error
-
-
-def redis_url_from_env(default: str | None = None) -> str | None:
-    """The URL in ``REDIS_URL``, else one made of ``REDIS_HOST``, ``REDIS_PORT``, ``REDIS_PASSWORD``, ``REDIS_DB``.
-
-    ``default`` when neither ``REDIS_URL`` nor ``REDIS_HOST`` is set. An empty variable counts as unset. Raises
-    ``ConfigurationError`` for a port or a database that is not a number.
-    """
-    if url := os.environ.get("REDIS_URL"):
-        return url
-    host = os.environ.get("REDIS_HOST")
-    if not host:
-        return default
-    port = _number_from_env("REDIS_PORT", 6379, range(1, 65536))
-    database = _number_from_env("REDIS_DB", 0, range(10_000))
-    password = os.environ.get("REDIS_PASSWORD", "")
-    credentials = f":{quote(password, safe='')}@" if password else ""
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"redis://{credentials}{host}:{port}/{database}"
-
-
-def _number_from_env(name: str, default: int, valid: range) -> int:
-    text = os.environ.get(name) or str(default)
-    if text.isascii() and text.isdecimal() and int(text) in valid:
-        return int(text)
-    hint = " Kubernetes sets it so for a service named redis: set REDIS_URL instead." if "://" in text else ""
-    raise ConfigurationError(f"{name} is {text!r}; expected a number up to {valid[-1]}, such as {default}.{hint}")

@@ -91,7 +91,7 @@ class Pool(redis.BlockingConnectionPool):
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         if self.is_lean:
-            return self._lent()
+            return self.lent()
         try:
             return super().get_connection()  # type: ignore[no-untyped-call]
         except ConnectionError as error:
@@ -99,8 +99,8 @@ class Pool(redis.BlockingConnectionPool):
                 raise
             raise MaxConnectionsError(POOL_IS_FULL.format(self.max_connections)) from error
 
-    def _lent(self) -> Any:
-        """As redis-py does, less what it records."""
+    def lent(self) -> Any:
+        """A connection, as redis-py lends it less what it records; for a pool that ``is_lean``."""
         self._checkpid()
         places = self.pool
         try:
@@ -124,12 +124,19 @@ class Pool(redis.BlockingConnectionPool):
                 if connection.can_read():
                     raise ConnectionError("Connection not ready") from None
         except BaseException:
-            self.release(connection)
+            self.returned(connection)
             raise
         return connection
 
     def release(self, connection: Any) -> None:
-        if not self.is_lean or not self.owns_connection(connection) or connection.should_reconnect():
+        if self.is_lean:
+            self.returned(connection)
+        else:
+            super().release(connection)  # type: ignore[no-untyped-call]
+
+    def returned(self, connection: Any) -> None:
+        """``lent``'s counterpart."""
+        if connection.should_reconnect() or not self.owns_connection(connection):
             super().release(connection)  # type: ignore[no-untyped-call]
             return
         try:

@@ -18,13 +18,16 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
+from redis._parsers import Encoder
+from redis.connection import PythonRespSerializer
 from redis.credentials import UsernamePasswordCredentialProvider
-from redis.exceptions import ConnectionError, MaxConnectionsError, TimeoutError
+from redis.exceptions import ConnectionError, DataError, MaxConnectionsError, TimeoutError
 
 from bergizi_redis import connections
-from bergizi_redis.aclients import AsyncPool
+from bergizi_redis.aclients import AsyncPool, packing
 from bergizi_redis.aconnections import QUIET, aclient
-from bergizi_redis.budget import GRAIN, BudgetedSocket, seconds_left, within
+from bergizi_redis.budget import GRAIN, BudgetedSocket, budgeted, seconds_left, within
 from bergizi_redis.clients import BudgetedRedis
 from bergizi_redis.connections import Role, client
 from bergizi_redis.pools import Places, Pool
@@ -191,6 +194,30 @@ def test_a_link_that_always_breaks_is_tried_as_often_as_promised(at: Any, server
         with pytest.raises(ConnectionError):
             ours.echo("x") if way == "blocking" else asyncio.run(echo())
     assert len(asked) == 1 + RETRIES
+
+
+# Packing
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("GET", "k"), ("SET", "k", "Sate – 鸡"), ("SET", b"k", b"\xff\r\n"), ("SET", "k", 2**80), ("SET", "k", -1.5e-9),
+     ("SET", "k", float("inf")), ("CONFIG GET", "maxmemory"), (b"GET", "k"), ("SET", "k", memoryview(b"view")),
+     ("MGET", *map(str, range(100)))],
+)  # fmt: skip
+def test_a_command_is_packed_as_the_driver_packs_it(command: tuple[Any, ...]) -> None:
+    theirs = b"".join(PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*command))
+    assert b"".join(budgeted(redis.Connection)().pack_command(*command)) == theirs
+    assert b"".join(packing(redis.asyncio.Connection)().pack_command(*command)) == theirs
+
+
+@pytest.mark.parametrize("value", [None, True, object()])
+def test_what_cannot_be_packed_is_refused_before_it_is_sent(value: object) -> None:
+    with pytest.raises(DataError):
+        packing(redis.asyncio.Connection)().pack_command("SET", "k", value)
+    if value is not True:  # which redis-py's own packer for sync connections takes for a number
+        with pytest.raises(DataError):
+            budgeted(redis.Connection)().pack_command("SET", "k", value)
 
 
 # Time-outs of sockets
