@@ -2,6 +2,7 @@
 
 import os
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ GAP = "  "
 BAR = 24  # characters
 REDRAW = 0.1  # seconds between two pictures of the bar: a terminal is slower than a cache
 COLUMNS = 80  # of a terminal that does not tell
+CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +83,14 @@ class Progress:
             return os.get_terminal_size(self.stream.fileno()).columns or COLUMNS
         except (OSError, ValueError):  # not a terminal after all
             return COLUMNS
+
+
+def positive_seconds(text: str) -> float:
+    """Parse a number of seconds above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86_400:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds

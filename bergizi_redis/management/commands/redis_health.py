@@ -2,7 +2,6 @@
 
 import json
 import time
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,23 +10,11 @@ from django.template.defaultfilters import filesizeformat
 from bergizi_redis.connections import Role
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.health import AliasReport, HealthReport, check_redis_health
-from bergizi_redis.management.console import Cell, table
+from bergizi_redis.management.console import CLEAR, Cell, positive_seconds, table
 from bergizi_redis.vitals import RoleReport, ServerReport
 
 WELL, ILL, NOT_ASKED = 0, 1, 2
 WATCH = 2.0  # seconds
-CLEAR = "\x1b[H\x1b[2J\x1b[3J"
-
-
-def positive_seconds(text: str) -> float:
-    """Parse a number of seconds above 0."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 86_400:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
 
 
 class Command(BaseCommand):
