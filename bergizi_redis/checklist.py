@@ -80,6 +80,13 @@ WRONG_LOCATION = Rule(
     "The `LOCATION` of a Redis-backed alias cannot be read.",
     "Write it like redis://localhost:6379/0, special characters of the password percent-encoded.",
 )
+WRONG_NEAR_CACHE = Rule(
+    "WRONG_NEAR_CACHE",
+    "E009",
+    "`OPTIONS['NEAR_CACHE']` of an alias holds what cannot be used, or stands on an alias that has none.",
+    "Write True, or {'max_bytes': 64 * 2**20, 'max_staleness': 1.0}, on an alias with the BACKEND "
+    "'bergizi_redis.cache.backend.TaggedRedisCache'.",
+)
 HIDDEN_ERRORS = Rule(
     "HIDDEN_ERRORS",
     "W001",

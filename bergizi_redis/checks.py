@@ -16,6 +16,7 @@ from django_redis.cache import RedisCache
 
 from bergizi_redis import checklist
 from bergizi_redis.cache.alias import RedisAlias
+from bergizi_redis.cache.near.options import near_options
 from bergizi_redis.conf import SETTINGS_NAME, config
 from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
@@ -99,7 +100,7 @@ def check_aliases(app_configs: object = None, **kwargs: Any) -> Found:
     for setting, alias in kept().items():
         if _options(alias).get("IGNORE_EXCEPTIONS", ignored):
             found.append(checklist.HIDDEN_ERRORS.found(f"{setting} is {alias!r}, which has IGNORE_EXCEPTIONS."))
-    return [*found, *_wrong_locations(), *_pools()]
+    return [*found, *_wrong_locations(), *_wrong_near_caches(), *_pools()]
 
 
 def _options(alias: str) -> dict[str, Any]:
@@ -121,6 +122,16 @@ def _wrong_locations() -> Iterator[CheckMessage]:
                     parse_location(url, where=f"CACHES[{alias!r}]['LOCATION']")
             except ConfigurationError as error:
                 yield checklist.WRONG_LOCATION.found(str(error))
+
+
+def _wrong_near_caches() -> Iterator[CheckMessage]:
+    for alias in _redis_aliases():
+        options = _options(alias)
+        try:
+            if near_options(options) and not issubclass(import_string(settings.CACHES[alias]["BACKEND"]), RedisAlias):
+                yield checklist.WRONG_NEAR_CACHE.found(f"CACHES[{alias!r}] has NEAR_CACHE, which its BACKEND ignores.")
+        except ConfigurationError as error:
+            yield checklist.WRONG_NEAR_CACHE.found(f"CACHES[{alias!r}]['OPTIONS']: {error}")
 
 
 def _factory(alias: str) -> Any:

@@ -358,6 +358,18 @@ def test_threads_and_tasks_on_a_cold_key(cache: TaggedRedisCache, other: TaggedR
             assert brought_near(cache, cache.made("k"), lambda: cache.get("k")) == value
 
 
+def test_a_link_that_has_not_proven_itself_lately_is_not_believed(settings: Any) -> None:
+    near_settings(settings, max_staleness=60.0)  # so that the next probe is far off
+    cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
+    assert cache.near is not None
+    cache.set("k", "old", 60, tags=TAGS)
+    brought_near(cache, cache.made("k"), lambda: cache.get("k"))
+    cache.near.mirror.proven -= 30
+    assert held(cache, cache.made("k"))
+    cache.near.mirror.proven -= 31
+    assert not held(cache, cache.made("k"))
+
+
 def test_a_half_open_link_serves_no_longer_than_stated(settings: Any, server: PrivateServer) -> None:
     with holding(server.port) as (proxy, release):
         near_settings(settings, proxy.url, max_staleness=0.2)
