@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 from asgiref.sync import SyncToAsync
 
+from bergizi_redis.cache.addresses import Address
+
 leading: ContextVar[tuple["Flight", ...]] = ContextVar("bergizi_redis_leading", default=())
 
 
@@ -36,11 +38,11 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 class Flight:
     """One computing. ``loop`` is that of the task that leads it, None where a thread does."""
 
-    __slots__ = ("_landed", "key", "loop", "token", "waits_for")
+    __slots__ = ("_landed", "key", "loop", "name", "waits_for")
 
-    def __init__(self, key: str, token: bytes) -> None:
-        self.key = key
-        self.token = token
+    def __init__(self, address: Address, token: bytes) -> None:
+        self.key = address.key
+        self.name = (token, address)  # one key with other tags is another matter
         self.loop = running_loop()
         self.waits_for: set[Flight] = set()
         self._landed: Future[bytes | None] = Future()
@@ -108,32 +110,34 @@ class Flights:
     """Those of a process, for one alias. A child forked while some are under way begins without them."""
 
     def __init__(self) -> None:
-        self._boarding: dict[tuple[str, bytes], Flight] = {}
-        self._departed: dict[str, Flight] = {}
+        self._boarding: dict[tuple[bytes, Address], Flight] = {}
+        self._under_way: dict[str, Flight] = {}
         self._pid = os.getpid()
 
-    def board(self, key: str, token: bytes) -> tuple[Flight, bool]:
+    def board(self, address: Address, token: bytes) -> tuple[Flight, bool]:
         """The flight to wait for, and whether it is this caller's to lead: then it must ``end``."""
         if self._pid != os.getpid():
-            self._boarding, self._departed, self._pid = {}, {}, os.getpid()
-        mine = Flight(key, token)
-        flight = self._boarding.setdefault((key, token), mine)
+            self._boarding, self._under_way, self._pid = {}, {}, os.getpid()
+        mine = Flight(address, token)
+        flight = self._boarding.setdefault(mine.name, mine)
         if flight is mine:
             leading.set((*(one for one in leading.get() if not one.is_over), mine))
+            if token:
+                self._under_way[mine.key] = mine
         return flight, flight is mine
 
     def before(self, flight: Flight) -> Flight | None:
-        """The flight without a token that has to end before this one may leave."""
-        return self._departed.get(flight.key)
+        """The flight under way that has to end before this one, without a token, may leave."""
+        return self._under_way.get(flight.key)
 
     def depart(self, flight: Flight) -> None:
         """Let nobody board any more: it computes from here on."""
-        self._departed[flight.key] = flight
+        self._under_way[flight.key] = flight
         self._forget(flight)
 
     def _forget(self, flight: Flight) -> None:
-        if self._boarding.get((flight.key, flight.token)) is flight:
-            self._boarding.pop((flight.key, flight.token), None)
+        if self._boarding.get(flight.name) is flight:
+            self._boarding.pop(flight.name, None)
 
     def end(self, flight: Flight, payload: bytes | None) -> None:
         self.desert(flight)
@@ -143,8 +147,8 @@ class Flights:
     def desert(self, flight: Flight) -> None:
         """Nobody is to wait for it any more: it has ended, or was waited for in vain."""
         self._forget(flight)
-        if self._departed.get(flight.key) is flight:
-            self._departed.pop(flight.key, None)
+        if self._under_way.get(flight.key) is flight:
+            self._under_way.pop(flight.key, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.envelope import unpack
 from bergizi_redis.cache.flights import Flight, Pause, running_loop
 from bergizi_redis.cache.leases import COME, TAKEN, TOKEN, Turn
-from bergizi_redis.cache.reading import MISSING, Found, Reading
+from bergizi_redis.cache.reading import MISSING, Found
 from bergizi_redis.cache.refresh import lease_life, patience
 from bergizi_redis.cache.transactions import may_store
+from bergizi_redis.cache.writing import Writing
 from bergizi_redis.exchange import Exchange
 
 Step = Pause | Exchange[Any]
@@ -43,7 +44,7 @@ class Herd:
     ``blocking`` says that waiting would block the thread: where a loop runs in it, it does not wait.
     """
 
-    def __init__(self, entries: Reading, address: Address, found: Found, blocking: bool) -> None:
+    def __init__(self, entries: Writing, address: Address, found: Found, blocking: bool) -> None:
         self._entries = entries
         self._flights = entries.state.flights
         self._found = found
@@ -63,7 +64,7 @@ class Herd:
         if self._found.value is not MISSING:
             return (yield from self._refresh())
         for _ in range(ATTEMPTS):
-            flight, is_mine = self._flights.board(self.turn.address.key, self.turn.token)
+            flight, is_mine = self._flights.board(self.turn.address, self.turn.token)
             value = yield from self._lead(flight) if is_mine else self._follow(flight)
             if value is not AGAIN:
                 return value
@@ -76,7 +77,7 @@ class Herd:
 
     def _refresh(self) -> Steps:
         """The value, which still serves, unless this reader is the one to compute it anew."""
-        flight, is_mine = self._flights.board(self.turn.address.key, self.turn.token)
+        flight, is_mine = self._flights.board(self.turn.address, self.turn.token)
         if not is_mine:
             return self._found.value
         reply = None
@@ -111,7 +112,7 @@ class Herd:
         value: Any = AGAIN
         try:
             if not self.turn.token:
-                value = yield from self._depart(flight)
+                payload, value = yield from self._depart(flight)
             elif not self.turn.lease_key:
                 value = MISSING
             else:
@@ -123,14 +124,25 @@ class Herd:
                 self._flights.end(flight, payload)
         return value
 
-    def _depart(self, flight: Flight) -> Steps:
-        """Without a token nobody can tell what was computed since: wait for the one that computes, then begin."""
+    def _depart(self, flight: Flight) -> Generator[Step, Any, tuple[bytes | None, Any]]:
+        """Without a token nobody can tell what was computed since: wait for the one that computes, then look or begin.
+
+        The look serves all who have boarded. It was perhaps only this process that was too busy to be answered.
+        """
         before = self._flights.before(flight)
         left = self._flight_until - time.monotonic()
-        if before and self._may_wait and left > 0 and not (before.leads_here() or self._needs_this_thread(before)):
-            yield Pause(left, before)
+        waits = before is not None and self._may_wait and left > 0
+        if before is None or not waits or before.leads_here() or self._needs_this_thread(before):
+            self._flights.depart(flight)
+            return None, MISSING
+        yield Pause(left, before)
         self._flights.depart(flight)
-        return MISSING
+        found = yield self._entries.look(self.turn.address)
+        if found is not None and found.value is not MISSING:
+            return self._entries.payload(found.value), found.value
+        if found is not None:
+            self.turn.token, self.turn.seen = found.token, found.seen
+        return None, MISSING
 
     def _take(self) -> Generator[Step, Any, tuple[bytes | None, Any]]:
         """(encoded, value) of what another process has computed; ``MISSING`` when it is this one's turn.
