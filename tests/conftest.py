@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import redis
+from django.db.models.signals import class_prepared, post_delete, post_save
 
 from bergizi_redis.cache.fleet import forget_aliases
+from bergizi_redis.cache.listeners import _listeners
 from tests.commandlog import command_log
 from tests.servers import PrivateServer, private_server
 
@@ -46,6 +48,19 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
         if keys := list(client.scan_iter(match=f"{prefix}*", count=1000)):
             client.unlink(*keys)
     forget_aliases()
+
+
+@pytest.fixture(autouse=True)
+def own_listeners() -> Iterator[None]:
+    """Forget the functions that a test has registered with ``@invalidates``: they would void more in others."""
+    signals = (post_save, post_delete, class_prepared)
+    before = dict(_listeners), [list(signal.receivers) for signal in signals]
+    yield
+    _listeners.clear()
+    _listeners.update(before[0])
+    for signal, receivers in zip(signals, before[1], strict=True):
+        signal.receivers = receivers
+        signal.sender_receivers_cache.clear()
 
 
 @pytest.fixture

@@ -73,17 +73,6 @@ def bumps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-@pytest.fixture(autouse=True)
-def receivers() -> Iterator[None]:
-    """Forget the receivers that a test connects."""
-    signals = (post_save, post_delete, class_prepared)
-    before = [list(signal.receivers) for signal in signals]
-    yield
-    for signal, receivers in zip(signals, before, strict=True):
-        signal.receivers = receivers
-        signal.sender_receivers_cache.clear()
-
-
 @pytest.fixture
 def touched() -> None:
     @invalidates(Dish)

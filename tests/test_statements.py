@@ -6,7 +6,7 @@ tables that go along (``the_database_deletes``), the rows' own tenants (``a_row_
 were not there a moment before (``a_row_that_appears``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from django.db.models import F
 from bergizi_redis.cache import commits, statements
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.invalidation import Touched, invalidates
-from bergizi_redis.cache.listeners import _listeners
 from tests.models import Dish, Packed, Special
 
 committing = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -28,16 +27,6 @@ PACKED = Packed._meta.db_table
 @pytest.fixture
 def cache() -> TaggedRedisCache:
     return caches["default"]  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def no_listeners() -> Iterator[None]:
-    """Functions that other tests have registered would void more."""
-    before = dict(_listeners)
-    _listeners.clear()
-    yield
-    _listeners.clear()
-    _listeners.update(before)
 
 
 def raw(sql: str, *params: Any) -> None:
@@ -155,7 +144,7 @@ def test_begin_and_commit_in_sql_are_a_transaction_too(cache: TaggedRedisCache) 
 
 
 @committing
-@pytest.mark.parametrize("read", ["SELECT 1", f"SELECT * FROM {DISH}", "VALUES (1)", "PRAGMA foreign_keys"])
+@pytest.mark.parametrize("read", ["SELECT 1", "SELECT * FROM tests_dish", "VALUES (1)", "PRAGMA foreign_keys"])
 def test_what_reads_says_nothing(commands: Callable[[], Any], read: str) -> None:
     Dish.objects.count()
     with commands() as log:
@@ -286,3 +275,183 @@ def test_in_a_test_case_a_write_voids_at_once(cache: TaggedRedisCache) -> None:
     with cache.lookup("menu", tags=[DISH]) as entry:
         assert entry.store("new")
     assert cache.get("menu") == "new"
+
+
+@committing
+def test_a_commit_that_is_interrupted_is_fenced_again_when_it_happens_after_all(
+    cache: TaggedRedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite commits what is open when Django turns autocommit on again."""
+    Dish.objects.create(pk=1, name="soto")
+    fences: list[frozenset[str]] = []
+    raised = commits.Fence.__init__
+
+    def counted(fence: commits.Fence, *arguments: Any) -> None:
+        raised(fence, *arguments)
+        fences.append(fence.version_keys)
+
+    def interrupted(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commits.Fence, "__init__", counted)
+    monkeypatch.setattr(type(connections["default"]), "_commit", interrupted)
+    with pytest.raises(KeyboardInterrupt), transaction.atomic():
+        Dish.objects.update(name="rawon")
+    monkeypatch.undo()
+    assert Dish.objects.get(pk=1).name == "rawon"
+    assert len(fences) == 2
+    assert fences[0] == fences[1] == cache.scope.bumped_by([DISH])
+
+
+class TestFunctionsOfProjects:
+    """``@invalidates``: a write without an instance voids its bulk tags, or everything."""
+
+    @committing
+    def test_a_save_is_announced_and_voids_only_what_the_function_says(self, cache: TaggedRedisCache) -> None:
+        @invalidates(Dish)
+        def touched(dish: Dish) -> Touched:
+            return Touched(tenant=None, tags=["dishes"])
+
+        cache.set("dishes", 1, tags=["dishes"])
+        cache.set("else", 1, tags=["staff"])
+        dish = Dish.objects.create(name="soto")
+        dish.save()
+        dish.delete()
+        Dish.objects.get_or_create(name="x")
+        Packed.objects.create(name="kering")
+        assert (cache.get("dishes"), cache.get("else")) == (None, 1)
+
+    @committing
+    @pytest.mark.parametrize("write", ["update", "bulk_create", "raw SQL", "delete of a set", "save from a field"])
+    def test_a_write_without_an_instance_voids_the_bulk_tags(
+        self, cache: TaggedRedisCache, write: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Dish.objects.create(pk=1, name="soto")
+
+        @invalidates(Dish, bulk=["dishes"])
+        def touched(dish: Dish) -> Touched:
+            return Touched(tenant=None, tags=["other"])
+
+        def renumbering(field: Any, instance: Any, add: bool) -> Any:
+            Dish.objects.filter(pk=1).update(name="x")
+            return getattr(instance, field.attname)
+
+        cache.set("dishes", 1, tags=["dishes"])
+        cache.set("else", 1, tags=["staff"])
+        if write == "save from a field":
+            monkeypatch.setattr(models.CharField, "pre_save", renumbering)
+            Dish(pk=1, name="y").save(force_update=True)
+        else:
+            WRITES[write]()
+        expected = 1 if write == "delete of a set" else None  # Django deletes one by one where somebody listens
+        assert (cache.get("dishes"), cache.get("else")) == (expected, 1)
+
+    @committing
+    def test_without_bulk_tags_everything_goes_and_the_log_says_so_once(
+        self, cache: TaggedRedisCache, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @invalidates(Dish)
+        def touched(dish: Dish) -> Touched:
+            return Touched(tenant=None, tags=["dishes"])
+
+        for _ in range(2):
+            cache.set("else", 1, tags=["staff"])
+            Dish.objects.update(name="x")
+            assert cache.get("else") is None
+        assert caplog.text.count("bulk=[") == 1
+
+    @committing
+    def test_a_child_changes_with_its_parents_table(self, cache: TaggedRedisCache) -> None:
+        @invalidates(Packed, bulk=["packed"])
+        def touched(packed: Packed) -> Touched:
+            return Touched(tenant=None, tags=["other"])
+
+        packed = Packed.objects.create(name="kering")
+        cache.set("packed", 1, tags=["packed"])
+        dish = Dish.objects.get(pk=packed.pk)
+        dish.name = "basah"
+        dish.save()
+        assert cache.get("packed") is None
+
+    @committing
+    def test_a_save_that_commits_itself_is_fenced_before_and_bumped_no_second_time(
+        self, cache: TaggedRedisCache, commands: Callable[[], Any]
+    ) -> None:
+        @invalidates(Dish)
+        def touched(dish: Dish) -> Touched:
+            return Touched(tenant=None, tags=["dishes"])
+
+        dish = Dish.objects.create(name="soto")
+        cache.set("dishes", "old", tags=["dishes"])
+        seen = []
+
+        def looking(execute: Any, *arguments: Any) -> Any:
+            seen.append(cache.get("dishes"))
+            return execute(*arguments)
+
+        connection.execute_wrappers.append(looking)
+        try:
+            dish.save()
+        finally:
+            connection.execute_wrappers.remove(looking)
+        assert seen == [None]
+        with commands() as log:
+            dish.save()
+        assert [line.split(" ", 1)[0] for line in log] == ["EVAL", "EVAL"]
+
+
+@pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="the database's own cascades came with Django 6.1")
+@committing
+def test_what_the_database_deletes_along_is_void_too(cache: TaggedRedisCache) -> None:
+    from bergizi_redis.cache import tables
+
+    class Crate(models.Model):
+        dish = models.ForeignKey(Dish, on_delete=models.DB_CASCADE, db_constraint=False)
+
+        class Meta:
+            app_label = "tests"
+
+        def __str__(self) -> str:
+            return "a crate"
+
+    try:
+        assert tables.with_followers([DISH.lower()]) == {DISH, "tests_crate"}
+        cache.set("crates", "old", tags=["tests_crate"])
+        Dish.objects.update(name="x")
+        assert cache.get("crates") is None
+    finally:
+        from django.apps import apps
+
+        del apps.all_models["tests"]["crate"]
+        apps.clear_cache()
+
+
+@committing
+def test_behind_a_replica_the_fence_stands_until_it_has_caught_up(
+    cache: TaggedRedisCache, settings: Any, raw: Any
+) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REPLICA_LAG": 5}
+    Dish.objects.update(name="x")
+    cache.set("menu", "from the replica", tags=[DISH])
+    assert cache.get("menu") is None
+    keys = cache.scope.bumped_by([DISH])
+    assert all(0 < raw.pttl(key) <= 5_000 for key in keys)
+    raw.delete(*keys)  # what its deadline does
+    cache.set("menu", "new", tags=[DISH])
+    assert cache.get("menu") == "new"
+
+
+@committing
+@pytest.mark.parametrize("how", ["WATCH_WRITES", "another backend"])
+def test_who_does_not_want_it_pays_nothing(settings: Any, how: str, commands: Callable[[], Any]) -> None:
+    connection.close()
+    connection.execute_wrappers.clear()
+    if how == "WATCH_WRITES":
+        settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "WATCH_WRITES": False}
+    else:
+        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    statements.watch(connections["default"])
+    try:
+        assert connection.execute_wrappers == []
+    finally:
+        connection.execute_wrappers.append(statements.watched)

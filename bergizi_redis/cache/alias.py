@@ -1,6 +1,7 @@
 """One alias of CACHES: its keys, its scope, its clients, and what happens when Redis is down."""
 
 import logging
+import pickle
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -11,7 +12,9 @@ from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_redis.cache import RedisCache
 from django_redis.client import DefaultClient
+from django_redis.compressors.identity import IdentityCompressor
 from django_redis.exceptions import CompressorError
+from django_redis.serializers.pickle import PickleSerializer
 from django_redis.util import CacheKey
 from redis.exceptions import MaxConnectionsError, RedisError
 
@@ -50,6 +53,12 @@ def decoder_of(client: Any) -> Callable[[Any], Any]:
     whole: Callable[[Any], Any] = client.decode
     if type(client).decode is not DefaultClient.decode:
         return whole
+    loads = client._serializer.loads
+    if type(client._serializer) is PickleSerializer:
+        loads = pickle.loads  # what its method calls
+
+    def decode_plain(data: bytes) -> Any:
+        return whole(data) if data[:1] in _NUMERIC else loads(data)
 
     def decode(data: bytes) -> Any:
         if data[:1] in _NUMERIC:
@@ -58,9 +67,9 @@ def decoder_of(client: Any) -> Callable[[Any], Any]:
             data = client._compressor.decompress(data)
         except CompressorError:
             pass  # stored before a compressor was set, as django-redis has it
-        return client._serializer.loads(data)
+        return loads(data)
 
-    return decode
+    return decode_plain if type(client._compressor) is IdentityCompressor else decode
 
 
 def scoped(key_func: Callable[[str, str, Any], str]) -> Callable[[str, str, Any], str]:
@@ -179,9 +188,9 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
             return False
         return True
 
-    async def asend_stats(self) -> bool:
+    async def asend_stats(self, everything: bool = False) -> bool:
         try:
-            await aspeak(self.state.sender.send(self.key_prefix, time()), self.aclient())
+            await aspeak(self.state.sender.send(self.key_prefix, time(), everything), self.aclient())
         except RedisError as error:
             logger.info("Statistics wait to be sent. %s", explain(error), extra={"action": "stats_wait"})
             return False
@@ -205,6 +214,7 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
         if not (is_outage(error) or isinstance(error, MaxConnectionsError)):
             raise error
         self.state.counters.add("errors")
+        self.state.outages += 1
         self.state.unsent.add(deleted, bumped, everything=self._shared.everything())
         if self.is_strict:
             raise error

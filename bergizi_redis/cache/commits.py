@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, TypeVar
 
-from django.db import transaction
-
 from bergizi_redis import points
 from bergizi_redis.cache import fences, outbox
 from bergizi_redis.cache.backend import TaggedRedisCache
@@ -63,8 +61,8 @@ def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T])
         points.hold("before_fence")
     try:
         fence = Fence(tagged_cache(), version_keys)
-        noting = not fence.stands and outbox.is_noting(connection, version_keys)
-        if noting and is_open(connection):
+        is_noted = not fence.stands and outbox.is_noting(connection, version_keys)
+        if is_noted:
             outbox.note(connection, version_keys)
     except BaseException:
         if is_open(connection):  # Django rolls back for a database's error alone
@@ -73,12 +71,10 @@ def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T])
     if points.hold is not None:
         act = _held(act)
     try:
-        if not noting or is_open(connection):
-            return act()
-        with transaction.atomic(using=connection.alias):  # what is noted is kept if and only if the write is
-            outbox.note(connection, version_keys)
-            return act()
+        return act()
     finally:
+        if is_noted and not is_open(connection):  # Redis may have come back meanwhile, and the first note been relayed
+            outbox.note(connection, version_keys)
         written_on(connection).made = fence.take_down()
 
 
@@ -107,6 +103,8 @@ def fence_commits(connection: Any) -> None:
 
     @wraps(rollback)
     def forgetful_rollback() -> None:
+        for each in list(pending_of(connection)):
+            each.version_keys = set()
         written_on(connection).forget()
         rollback()
 
@@ -129,15 +127,13 @@ def committed(connection: Any, commit: Callable[[], T]) -> T:
     """Commit what is pending on the connection, fenced; without anything pending just commit."""
     pending = list(pending_of(connection))
     touched = {key for each in pending for key in each.version_keys}
-    if not touched:
-        return commit()
-    try:
-        return fenced(connection, touched, commit)
-    finally:
-        for each in pending:
-            if each.version_keys:
-                each.made, each.version_keys = written_on(connection).made, set()
-        written_on(connection).forget()
+    result = fenced(connection, touched, commit) if touched else commit()
+    # Not after a failure: what is still open then is rolled back, which forgets it, or committed after all.
+    for each in pending:
+        if each.version_keys:
+            each.made, each.version_keys = written_on(connection).made, set()
+    written_on(connection).forget()
+    return result
 
 
 def release(version_keys: Collection[str]) -> None:

@@ -4,7 +4,8 @@
 
 * ``refuse`` – the write is rolled back and ``RedisUnavailable`` raised: no reader can be lied to.
 * ``outbox`` – the versions to bump are noted in a table, in the transaction itself: they are kept if and only if the
-  write is. Relayed by the next request of any process and by ``redis_invalidate --owed``. Until then a process that
+  write is (a statement that commits itself has its note before it). Relayed by the next request of a process that has
+  met the outage, by one of any process within a minute, and by ``redis_invalidate --owed``. Until then a process that
   reached Redis all the while may serve the old value.
 * ``proceed`` – the write goes on, and this process bumps before it reads its cache again; lost if it dies before.
 
@@ -96,7 +97,7 @@ def relay(using: str) -> int:
         cache = tagged_cache()
         cache.ask(cache.entries.bump({key for _, key in rows}))
         owed.filter(id__in=[row for row, _ in rows]).delete()
-        relayed += len(rows)
+        relayed += len({key for _, key in rows})
     return relayed
 
 
@@ -106,32 +107,42 @@ def relay_all() -> int:
 
 
 class Relay:
-    """What a request does for the outbox: look whether something is due, at its first, after an outage, each minute."""
+    """What a request does for the outbox: look whether something is due, after an outage and each minute."""
 
     def __init__(self) -> None:
-        self._due_at = 0.0
-        self._errors_seen = 0
+        self._due_at: float | None = None
+        self._outages_seen = 0
 
-    def is_due(self, now: float, errors: int) -> bool:
-        if now < self._due_at and errors == self._errors_seen:
+    def is_due(self, now: float, outages: int) -> bool:
+        """``now`` in seconds, of any clock; ``outages``: how many commands they have cost so far."""
+        if self._due_at is None:
+            self._due_at = now + RELAY_EVERY
+        if now < self._due_at and outages == self._outages_seen:
             return False
         self._due_at = now + RELAY_EVERY
-        self._errors_seen = errors
+        self._outages_seen = outages
         return True
 
     def at_request(self, **_: Any) -> None:
         """Never fails a request: what cannot be relayed stays where it is."""
         try:
-            errors = tagged_cache().state.counters.snapshot()["errors"]
-            if self.is_due(time.monotonic(), errors):
-                relay_all()
+            outages = tagged_cache().state.outages
         except ConfigurationError:
             return
-        except Exception as error:  # the database may be away, or not migrated
-            self._due_at = 0.0
+        if self.is_due(time.monotonic(), outages):
+            for alias in connections:
+                self._relay(alias)
+
+    def _relay(self, alias: str) -> None:
+        try:
+            if has_table(connections[alias]):
+                relay(alias)
+        except Exception as error:  # the database may be away, or forbidden in a test
+            self._outages_seen = -1  # due again
             logger.warning(
-                "What the outbox holds was not relayed: %s", type(error).__name__, extra={"action": "outbox_kept"}
-            )
+                "What the outbox of %r holds was not relayed: %s", alias, type(error).__name__,
+                extra={"action": "outbox_kept"},
+            )  # fmt: skip
 
 
 RELAY = Relay()

@@ -33,6 +33,7 @@ class ProcessState:
     sender: Sender = field(init=False)
     near: NearShelf | None = None
     logged: float = -LOG_EVERY
+    outages: int = 0  # commands that an outage has cost so far
 
     def __post_init__(self) -> None:
         self.sender = Sender(self.counters)
