@@ -23,7 +23,7 @@ from bergizi_redis.cache.commits import fence_commits, release
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.listeners import listen
 from bergizi_redis.cache.tags import tag_names
-from bergizi_redis.cache.transactions import Made, pending_of, written_on
+from bergizi_redis.cache.transactions import Made, is_open, pending_of, written_on
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.signals import tags_invalidated
@@ -135,12 +135,12 @@ def _touch(touched: Touched, using: str, released: frozenset[str]) -> None:
     tagged_cache()  # a cache that cannot hold tags is told now, not by a line in the log after the commit
     connection = connections[using]
     fence_commits(connection)
-    if not connection.in_atomic_block:
+    if connection.get_autocommit() and not is_open(connection):
         batch = Batch(connection)
         batch.add(touched)
         batch.version_keys -= released
         connection.on_commit(batch, robust=True)
-    else:
+    else:  # without autocommit too, where Django's on_commit() refuses
         _batch_of(connection).add(touched)
 
 
