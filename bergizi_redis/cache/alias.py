@@ -34,7 +34,7 @@ logger = logging.getLogger("bergizi_redis.cache")
 RAISE = object()
 # A key that Django has nothing to warn about; its own check walks through the characters one by one.
 _is_portable = re.compile(r"[\x21-\x7e\x80-\U0010ffff]{1,250}").fullmatch
-_NUMERIC = b"0123456789+- \t\n\r\v\f"
+_NUMERIC = frozenset(bytes([byte]) for byte in b"0123456789+- \t\n\r\v\f") | {b""}
 
 
 class ReplicaFirst:
