@@ -87,6 +87,12 @@ WRONG_NEAR_CACHE = Rule(
     "Write True, or {'max_bytes': 64 * 2**20, 'max_staleness': 1.0}, on an alias with the BACKEND "
     "'bergizi_redis.cache.backend.TaggedRedisCache'.",
 )
+UNKNOWN_MODEL = Rule(
+    "UNKNOWN_MODEL",
+    "E010",
+    "`QUERY_CACHE` lists a model that does not exist.",
+    "Write its label, such as 'menus.Menu'.",
+)
 HIDDEN_ERRORS = Rule(
     "HIDDEN_ERRORS",
     "W001",
@@ -128,6 +134,18 @@ TWO_SESSION_MIDDLEWARES = Rule(
     "W007",
     "Both session middlewares, Django's and this package's, are listed.",
     "Keep 'bergizi_redis.sessions.middleware.SessionMiddleware', in the place of Django's.",
+)
+UNCACHED_MODEL = Rule(
+    "UNCACHED_MODEL",
+    "W008",
+    "`QUERY_CACHE` lists a model whose manager caches nothing.",
+    "Write objects = CachedQuerySet.as_manager(), from bergizi_redis.cache.queries, or take the model out.",
+)
+NO_TENANT_FIELD = Rule(
+    "NO_TENANT_FIELD",
+    "W009",
+    "`TENANT_FIELD` names a field that no model has, so every write counts for all tenants.",
+    "Name the field that holds a row's tenant, such as 'tenant' or a foreign key's name.",
 )
 STOCK_SESSION_MIDDLEWARE = Rule(
     "STOCK_SESSION_MIDDLEWARE",

@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, register
 from django.utils.module_loading import import_string
@@ -17,6 +18,7 @@ from django_redis.cache import RedisCache
 from bergizi_redis import checklist
 from bergizi_redis.cache.alias import RedisAlias
 from bergizi_redis.cache.near.options import near_options
+from bergizi_redis.cache.queries import CachedQuerySet
 from bergizi_redis.conf import SETTINGS_NAME, config
 from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
@@ -159,6 +161,32 @@ def _pools() -> Iterator[CheckMessage]:
         if pool != others_pool:
             rule = checklist.TWO_POOLS if issubclass(factory, ConnectionFactory) else checklist.SHARED_POOL
             yield rule.found(f"CACHES[{other!r}] and CACHES[{alias!r}] have one URL and different pool options.")
+
+
+@register(TAG, Tags.models)
+def check_models(app_configs: object = None, **kwargs: Any) -> Found:
+    """``QUERY_CACHE`` and ``TENANT_FIELD``: models and fields that there are."""
+    models = {model._meta.label_lower: model for model in apps.get_models(include_auto_created=True)}
+    found: Found = []
+    for label in value_of("QUERY_CACHE"):
+        name = f"{SETTINGS_NAME}['QUERY_CACHE'] lists {label!r}"
+        if (model := models.get(label.lower())) is None:
+            close = difflib.get_close_matches(label.lower(), list(models), n=1)
+            hint = f"Did you mean {models[close[0]]._meta.label!r}?" if close else None
+            found.append(checklist.UNKNOWN_MODEL.found(f"{name}, which is no model.", hint))
+        elif not any(map(is_cached, model._meta.managers)):
+            found.append(checklist.UNCACHED_MODEL.found(f"{name}, whose managers are no CachedQuerySet's.", obj=model))
+    given = value_of("TENANT_FIELD")
+    for field in [given] if isinstance(given, str) else given:
+        fields = (each for model in models.values() for each in model._meta.concrete_fields)
+        if field and not any(field in (each.name, each.attname) for each in fields):
+            found.append(checklist.NO_TENANT_FIELD.found(f"{SETTINGS_NAME}['TENANT_FIELD'] names {field!r}."))
+    return found
+
+
+def is_cached(manager: Any) -> bool:
+    """Told from its class: a query set of it might ask for a tenant."""
+    return issubclass(getattr(manager, "_queryset_class", object), CachedQuerySet)
 
 
 @register(TAG, Tags.security)

@@ -80,6 +80,8 @@ def kept() -> dict[str, str]:
 def uses() -> dict[str, str]:
     """Setting → alias, of what is in use or names an alias."""
     named = {f"{SETTINGS_NAME}[{name!r}]": value_of(name) for name in ALIAS_SETTINGS if name in _given()}
+    if value_of("QUERY_CACHE"):
+        named[f"{SETTINGS_NAME}['CACHE_ALIAS']"] = value_of("CACHE_ALIAS")
     return named | kept()
 
 

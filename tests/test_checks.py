@@ -10,7 +10,7 @@ from django.core.management import call_command
 
 from bergizi_redis import checklist
 from bergizi_redis.checklist import RULES, Rule
-from bergizi_redis.checks import check_aliases, check_servers, check_settings, check_wiring
+from bergizi_redis.checks import check_aliases, check_models, check_servers, check_settings, check_wiring
 from bergizi_redis.connections import disconnect_all
 from tests.servers import PrivateServer, free_port, private_server
 
@@ -48,7 +48,7 @@ def contract(settings: Any) -> None:
 
 
 def found() -> list[CheckMessage]:
-    return [*check_settings(), *check_aliases(), *check_wiring()]
+    return [*check_settings(), *check_aliases(), *check_models(), *check_wiring()]
 
 
 def ids(messages: Sequence[CheckMessage] | None = None) -> list[str]:
@@ -130,6 +130,40 @@ def test_ids_and_names_are_unique_and_every_rule_is_complete() -> None:
         assert rule.what.endswith(".")
         assert rule.remedy.endswith(".")
         assert rule.deploy == rule.number.startswith("W1")
+
+
+# Models
+
+
+def test_a_listed_model_must_exist_and_cache_its_queries(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"QUERY_CACHE": {"tests.Recipe": 300, "tests.recipe": 60}}
+    assert found() == []
+    settings.BERGIZI_REDIS = {"QUERY_CACHE": {"tests.Recipes": 300}}
+    assert only(checklist.UNKNOWN_MODEL).hint == "Did you mean 'tests.Recipe'?"
+    settings.BERGIZI_REDIS = {"QUERY_CACHE": {"tests.Dish": 300}}
+    assert "tests.Dish" in only(checklist.UNCACHED_MODEL).msg
+    settings.BERGIZI_REDIS = {"QUERY_CACHE": {"tests.Recipe": "long"}}
+    only(checklist.WRONG_VALUE)
+
+
+def test_cached_queries_need_redis(settings: Any) -> None:
+    settings.CACHES = {**settings.CACHES, "default": LOCAL}
+    settings.AUTHENTICATION_BACKENDS = [MODEL_BACKEND]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    settings.MIDDLEWARE = [DJANGO_SESSION, USER]
+    settings.BERGIZI_REDIS = {"QUERY_CACHE": {"tests.Recipe": 300}}
+    assert "CACHE_ALIAS" in only(checklist.NOT_REDIS).msg
+
+
+@pytest.mark.parametrize("field", ["tenant", "kitchen", "kitchen_id", ("kitchen", "tenant"), "", ()])
+def test_the_tenants_field_may_be_any_that_a_model_has(settings: Any, field: Any) -> None:
+    settings.BERGIZI_REDIS = {"TENANT_FIELD": field}
+    assert found() == []
+
+
+def test_a_tenants_field_that_no_model_has(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"TENANT_FIELD": ("kitchen", "sppgs")}
+    assert "'sppgs'" in only(checklist.NO_TENANT_FIELD).msg
 
 
 # Settings
