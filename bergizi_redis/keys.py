@@ -14,7 +14,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``cache:{@}:epoch`` | the same: everything | 30 d |
 | ``cache:{<tenant>}:tenant`` | the same: all of one tenant | 30 d |
 | ``cache:{<tenant>}:bumps`` | stream: who voided which tags, the last 256 | 30 d |
-| ``cache:{@}:minute.<n>`` | hash: what all processes counted, by tenant and domain | 2 h |
+| ``cache:{@}:minute.<n>`` | hash: what all processes counted, by tenant and domain | 1 h |
 | ``cache:{@}:hour.<n>`` | the same, of whole hours | 26 h |
 | ``behind:{<domain>:<shard>}:<part>`` | buffered writes, see the guide: stream, buffer, dead, lease, … | until flushed |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
@@ -26,6 +26,9 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``geo:{<tenant>}`` | geo set: the vehicles' last positions | as long as the vehicles |
 | ``track:{<tenant>}:<vehicle>`` | stream: positions of one vehicle | trimmed |
 | ``t:{<tenant>}:<part>`` | a project's own, named with ``tenant_key`` | the project's |
+| ``warming:{run}:done`` | set: the tasks that `warm_cache` has done, for `--resume` | 24 h, 30 s when all are |
+| ``warming:{run}`` | string: a run of `warm_cache` is under way | 30 s, renewed |
+| ``warming:{run}:task:<task>`` | string: the run that has the task | 30 s, renewed |
 | ``health:probe`` | string: the write that ``redis_health`` tries | 10 s |
 
 ``@`` stands for the tenant where an entry or a tag belongs to no tenant: no tenant id can hold that character.
@@ -185,6 +188,18 @@ def positions(tenant: str) -> str:
 
 def track(tenant: str, vehicle: object) -> str:
     return prefixed(f"track:{{{validated_tenant(tenant)}}}:{_part(vehicle)}")
+
+
+def warming_done() -> str:
+    return prefixed("warming:{run}:done")
+
+
+def warming_run() -> str:
+    return prefixed("warming:{run}")
+
+
+def warming_task(task: str) -> str:
+    return prefixed(f"warming:{{run}}:task:{_part(task)}")
 
 
 def health_probe() -> str:

@@ -1,4 +1,7 @@
-"""Each bump leaves a trace of what was voided, when and by whom, in the step that voids it."""
+"""Each bump leaves a trace of what was voided, when and by whom, in the step that voids it.
+
+Taken away, the ``pcall`` of the scripts turns ``a_log_that_cannot_be_written`` red.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """The cache on a cluster of three primaries: entries and the versions of their tags lie in several slots."""
 
+import asyncio
 import copy
 import tempfile
 from collections.abc import Iterator
@@ -113,3 +114,21 @@ def test_clear_reaches_every_node_and_only_its_own_keys(spoken: Spoken, cache: T
     assert spoken.get_many([f"k{number}" for number in range(300)]) == {}
     assert list(cache.iter_keys("*")) == []
     assert raw.exists("session:{ab}cdef")
+
+
+def test_numbers_and_reasons(cache: TaggedRedisCache) -> None:
+    """The logs of bumps lie beside the versions that they tell of, in every slot."""
+    for tenant in TENANTS:
+        menu.set(tenant, 1, "x")
+        menu.get(tenant, 1)
+        menu.invalidate(tenant)
+    for tenant in TENANTS:
+        (cause,) = menu.explain(tenant, 1).causes
+        assert (cause.tag, cause.tenant) == ("v:menu", tenant)
+        assert str(cause.who).endswith("test_numbers_and_reasons")
+    told = cache.stats(fleet=True)
+    assert {told["by_tenant"][tenant]["hits"] for tenant in TENANTS} == {1}
+    assert asyncio.run(cache.astats(fleet=True))["by_tenant"] == told["by_tenant"]
+    cache.set("k", 1, tags=["menus"])
+    asyncio.run(cache.ainvalidate_tags(["menus"]))
+    assert asyncio.run(cache.aexplain("k")).state == "dead"

@@ -1,4 +1,7 @@
-"""Why did this miss: the tag, who, when – as far as it can be known, and not further."""
+"""Why did this miss: the tag, who, when – as far as it can be known, and not further.
+
+Taken away, asking whether a log reaches back far enough turns ``a_log_that_was_trimmed`` red.
+"""
 
 import time
 from typing import Any
@@ -7,7 +10,8 @@ import pytest
 import redis
 from django.core.cache import caches
 
-from bergizi_redis.cache import fences
+from bergizi_redis import connections
+from bergizi_redis.cache import fences, process
 from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.bumplog import LENGTH, log_of
@@ -17,6 +21,7 @@ from bergizi_redis.cache.envelope import FORMAT
 from bergizi_redis.cache.tags import Scope
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import speak
+from tests.nearness import brought_near
 from tests.servers import PrivateServer
 from tests.spoken import WAYS, Spoken
 
@@ -187,3 +192,18 @@ def test_an_outage_is_told(server: PrivateServer) -> None:
     server.kill()
     with pytest.raises(RedisUnavailable):
         menu.explain(TENANT, 1)
+
+
+def test_the_near_cache_is_told(cache: TaggedRedisCache, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_states", {})
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": {"NEAR_CACHE": True}}}
+    near: Any = caches["default"]
+    try:
+        orders.set(TENANT, 1, "x")
+        brought_near(near, orders.lookup(TENANT, 1).address.key, lambda: orders.get(TENANT, 1))
+        found = orders.explain(TENANT, 1)
+        assert (found.state, found.near) == ("hit", True)
+        assert "near cache of this process holds it" in str(found)
+        assert near.stats()["near_hits"] > 0
+    finally:
+        connections.disconnect_all()

@@ -1,4 +1,8 @@
-"""Statistics: counted by tenant and domain without a lock, added up over all processes, each event once."""
+"""Statistics: counted by tenant and domain without a lock, added up over all processes, each event once.
+
+Taken away, these guards turn tests red: the number of a batch (``unknown_fate``), one sender at a time
+(``one_thread_sends``), the bound of a bucket (``full_bucket``), beginning anew after a fork (``forked_child``).
+"""
 
 import asyncio
 import json
@@ -213,7 +217,7 @@ def test_buckets_end(raw: "redis.Redis", prefix: str, cache: TaggedRedisCache) -
     cache.get("k")
     assert cache.send_stats()
     lives = {key.decode().rsplit(":", 1)[1].split(".")[0]: raw.ttl(key) for key in raw.scan_iter(f"{prefix}*:cache:*")}
-    assert 7_200 <= lives["minute"] <= 7_260
+    assert 3_600 <= lives["minute"] <= 3_660
     assert 26 * 3600 <= lives["hour"] <= 27 * 3600
 
 
@@ -244,6 +248,9 @@ def test_many_rows_are_sent_in_parts(
     monkeypatch.setattr(fleet, "ROWS_AT_ONCE", 10)
     for number in range(95):
         sender.counters.add("hits", "menu", tenant=f"sppg-{number}")
+    speak(sender.send(prefix, NOW), raw)
+    assert counted(sender, raw, prefix) == 10 * fleet.BATCHES_AT_ONCE
+    assert sender.due <= time.monotonic()  # the rest goes with the next request
     speak(sender.send(prefix, NOW), raw)
     assert sender.sent == 10
     assert counted(sender, raw, prefix) == 95

@@ -6,9 +6,9 @@ seconds after it happened at most, or with the next use of the cache. Sending is
 was answered, after the response where Django tells of its end, and at the end of the process. In an outage the numbers
 are kept and sent later; a killed process takes what it has not sent along.
 
-Two hashes take each batch: of the minute, kept two hours, and of the hour, kept 26 hours. A hash holds at most
-``MOST_ROWS`` pairs of tenant and domain, some 600 kB; what comes after counts under the tenant ``~``. Round trips: 1
-for every ``ROWS_AT_ONCE`` rows; to read 1 for every ten buckets.
+Two hashes take each batch: of the minute, kept an hour, and of the hour, kept 26. A hash holds at most ``MOST_ROWS``
+pairs of tenant and domain, some 700 kB then; what comes after counts under the tenant ``~``. Round trips: 1 for every
+``ROWS_AT_ONCE`` rows; to read 1 for every ten buckets.
 """
 
 import atexit
@@ -28,11 +28,12 @@ from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 
 MINUTE, HOUR = 60, 3600  # seconds
-KEPT = {MINUTE: 2 * HOUR, HOUR: 26 * HOUR}  # seconds after the bucket's end
+KEPT = {MINUTE: HOUR, HOUR: 26 * HOUR}  # seconds after the bucket's end
 NAMES = {MINUTE: keys.stats_minute, HOUR: keys.stats_hour}
 MOST_MINUTES = KEPT[HOUR] // 60
 MOST_ROWS = 5000
-ROWS_AT_ONCE = 200  # a script of about 2 ms
+ROWS_AT_ONCE = 100  # a script of about 2 ms
+BATCHES_AT_ONCE = 5  # that a request or a use of the cache sends
 BUCKETS_AT_ONCE = 10
 AT_EXIT = 0.5  # seconds
 
@@ -68,20 +69,30 @@ class Sender:
         self.late = self.due + every
 
     def send(self, namespace: str, now: float, everything: bool = False) -> Exchange[None]:
-        """Send what was counted; a driver error leaves it waiting. ``now`` is Unix seconds."""
+        """Send what was counted; a driver error leaves it waiting. ``now`` is Unix seconds.
+
+        At most ``BATCHES_AT_ONCE`` batches, and the rest the next time; ``everything`` sends all.
+        """
         self.wait()
         if not self.sending.acquire(blocking=False):
             return
         try:
-            while self.waiting:  # first what an outage has kept, in the buckets of its own time
-                yield from self._say(self.waiting[0], namespace)
-                del self.waiting[0]
-            self._wrap(self.counters.take(everything), now)
-            while self.waiting:
-                yield from self._say(self.waiting[0], namespace)
-                del self.waiting[0]
+            left = BATCHES_AT_ONCE if not everything else float("inf")
+            if left := (yield from self._say_waiting(namespace, left)):  # what was kept, in buckets of its own time
+                self._wrap(self.counters.take(everything), now)
+                yield from self._say_waiting(namespace, left)
+            if self.waiting:
+                self.due = time.monotonic()
         finally:
             self.sending.release()
+
+    def _say_waiting(self, namespace: str, most: float) -> Exchange[float]:
+        """Send what waits, ``most`` batches of it; how many more there might have been."""
+        while self.waiting and most:
+            yield from self._say(self.waiting[0], namespace)
+            del self.waiting[0]
+            most -= 1
+        return most
 
     def _wrap(self, counts: Table, now: float) -> None:
         rows = [
@@ -100,7 +111,7 @@ class Sender:
 
 
 def read_fleet(namespace: str, minutes: int, now: float) -> Exchange[Table]:
-    """Counts of the last ``minutes``, the one under way included; beyond two hours those of whole hours."""
+    """Counts of the last ``minutes``, the one under way included; beyond 60 those of whole hours."""
     if not 1 <= minutes <= MOST_MINUTES:
         raise ValueError(f"minutes is {minutes!r}; expected 1 to {MOST_MINUTES}: the numbers are kept that long.")
     span = MINUTE if minutes * 60 <= KEPT[MINUTE] else HOUR

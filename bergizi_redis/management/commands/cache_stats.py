@@ -48,7 +48,7 @@ class Command(BaseCommand):
         """Declare the options."""
         parser.add_argument(
             "--minutes", type=minutes, default=60, metavar="N",
-            help="of the last N minutes (default: 60); above 120 in whole hours",
+            help="of the last N minutes (default: 60); above 60 in whole hours",
         )  # fmt: skip
         parser.add_argument("--tenant", metavar="T", help="only this tenant's")
         parser.add_argument("--domain", metavar="D", help="only this domain's, by tenant; with --explain the key's")
