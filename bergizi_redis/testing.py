@@ -71,8 +71,9 @@ def pause_at(point: str, *, times: int = 1, timeout: float = TIMEOUT) -> "Abstra
 
     ``with pause_at("before_store") as paused:`` – then ``paused.start(read)`` calls ``read`` in a thread and returns
     when it stands there (``await paused.astart(aread())`` for a task), or ``paused.wait()`` waits for whoever comes
-    (``await paused.awaited()``). Who opened the block is never held. The points are told in ``points.py``; any other
-    is a ``ValueError``. After ``timeout`` seconds who waits or is held gets an ``AssertionError``.
+    (``await paused.awaited()``). Who opened the block is never held; its end waits for the threads that it started.
+    The points are told in ``points.py``; any other is a ``ValueError``. After ``timeout`` seconds who waits or is held
+    gets an ``AssertionError``.
     """
     from bergizi_redis.rehearsal.pauses import pausing
 

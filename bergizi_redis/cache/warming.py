@@ -3,13 +3,16 @@
 ``@warmer("menus")`` in a module ``warmers`` of any installed app; ``manage.py warm_cache`` finds and runs them. Round
 trips: the warmer's own. Promise: one that fails stops no other, and is reported; ``stopping`` ends a run after the
 warmers that are under way. Redis down: as the cache calls inside it say, which means a warmer may "succeed" unstored.
+What runs know of one another stands in ``ledger.py``, how fast they start in ``pacing.py``.
 """
 
 import difflib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -17,6 +20,9 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
+from bergizi_redis import keys
+from bergizi_redis.cache.ledger import Alone, Claim
+from bergizi_redis.cache.pacing import Pace
 from bergizi_redis.conf import SETTINGS_NAME, config, import_setting
 from bergizi_redis.exceptions import ConfigurationError, TenantError, UnknownWarmer
 from bergizi_redis.keys import validated_tenant
@@ -25,6 +31,7 @@ from bergizi_redis.tenancy import use_tenant
 F = TypeVar("F", bound=Callable[..., Any])
 
 MODULE = "warmers"
+AGAIN = 0.25  # seconds between two looks at the tasks that other runs have under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +54,24 @@ class Task:
     warmer: Warmer
     tenant: str | None
 
+    @property
+    def name(self) -> str:
+        """What the ledger calls it; no tenant id holds an @, so no two tasks share a name."""
+        return f"{keys.SHARED if self.tenant is None else self.tenant}:{self.warmer.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """What became of a task: seconds it took, and the error that ended it or None."""
+    """What became of a task: seconds it took, and the error that ended it or None.
+
+    ``skipped``: it was done already, by another run or before this one was resumed.
+    """
 
     warmer: str
     tenant: str | None
     seconds: float
     error: BaseException | None = None
+    skipped: bool = False
 
 
 _registry: dict[str, Warmer] = {}
@@ -136,21 +152,26 @@ def plan(names: Iterable[str] = (), tenants: Sequence[str] | None = None) -> lis
     return tasks
 
 
-def run(tasks: Sequence[Task], *, concurrency: int = 1, stopping: threading.Event | None = None) -> Iterator[Warmed]:
+def run(
+    tasks: Sequence[Task], *, concurrency: int = 1, stopping: threading.Event | None = None,
+    pace: Pace | None = None, ledger: Alone | None = None,
+) -> Iterator[Warmed]:  # fmt: skip
     """Run the tasks in order, ``concurrency`` at a time, and yield each result as it comes. Never raises for a warmer.
 
     Once ``stopping`` is set no task begins, and the run ends after those under way. With ``concurrency`` 1 they run in
-    this thread, else in threads that close their database connections; leaving the loop early stops those likewise,
-    but ``KeyboardInterrupt`` leaves them behind.
+    this thread, else in threads that close their database connections. Leaving the loop early sets ``stopping`` and
+    waits for those under way; ``KeyboardInterrupt`` leaves them behind. ``pace`` bounds the starts a second. With the
+    ledger of ``shared_run`` what is done is skipped, and what another run has under way comes last.
     """
     stopping = stopping or threading.Event()
+    waiting: SimpleQueue[Task] = SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    work = partial(_work, waiting, ledger or Alone(), pace or Pace(), stopping)
     if concurrency <= 1:
-        for task in tasks:
-            if stopping.is_set():
-                return
-            yield warm(task)
-        return
-    yield from _run_in_threads(tasks, min(concurrency, len(tasks)), stopping)
+        yield from work()
+    else:
+        yield from _run_in_threads(work, min(concurrency, len(tasks)), stopping)
 
 
 def warm(task: Task) -> Warmed:
@@ -167,24 +188,42 @@ def warm(task: Task) -> Warmed:
     return Warmed(task.warmer.name, task.tenant, time.perf_counter() - began, error)
 
 
-def _run_in_threads(tasks: Sequence[Task], threads: int, stopping: threading.Event) -> Iterator[Warmed]:
-    waiting: SimpleQueue[Task] = SimpleQueue()
-    results: SimpleQueue[Warmed | None] = SimpleQueue()  # None: a thread has ended
-    left = threading.Event()
-    for task in tasks:
-        waiting.put(task)
-
-    def work() -> None:
+def _work(waiting: "SimpleQueue[Task]", ledger: Alone, pace: Pace, stopping: threading.Event) -> Iterator[Warmed]:
+    """What one thread does: the tasks that wait, then those that other runs had, once they are done or free."""
+    busy: deque[Task] = deque()
+    tried = 0
+    while not stopping.is_set():
         try:
-            while not (stopping.is_set() or left.is_set()):
-                results.put(warm(waiting.get_nowait()))
+            task = waiting.get_nowait()
         except Empty:
-            pass
+            if not busy or (tried >= len(busy) and stopping.wait(AGAIN)):
+                return
+            tried = tried % len(busy) + 1
+            task = busy.popleft()
+        match ledger.claim(task.name):
+            case Claim.BUSY:
+                busy.append(task)
+            case Claim.DONE:
+                yield Warmed(task.warmer.name, task.tenant, 0.0, skipped=True)
+            case Claim.OURS:
+                result = warm(task) if pace.wait(stopping) else None
+                ledger.finish(task.name, result is not None and result.error is None)
+                if result is not None:
+                    yield result
+
+
+def _run_in_threads(work: Callable[..., Iterator[Warmed]], threads: int, stopping: threading.Event) -> Iterator[Warmed]:
+    results: SimpleQueue[Warmed | None] = SimpleQueue()  # None: a thread has ended
+
+    def run_here() -> None:
+        try:
+            for result in work():
+                results.put(result)
         finally:
             connections.close_all()
             results.put(None)
 
-    workers = [threading.Thread(target=work, name=f"warmer-{number}", daemon=True) for number in range(threads)]
+    workers = [threading.Thread(target=run_here, name=f"warmer-{number}", daemon=True) for number in range(threads)]
     for worker in workers:
         worker.start()
     running = len(workers)
@@ -195,10 +234,11 @@ def _run_in_threads(tasks: Sequence[Task], threads: int, stopping: threading.Eve
                 running -= 1
             else:
                 yield result
-    except KeyboardInterrupt:
-        workers.clear()
+    except BaseException as error:
+        stopping.set()
+        if isinstance(error, KeyboardInterrupt):
+            workers.clear()
         raise
     finally:
-        left.set()
         for worker in workers:
             worker.join()

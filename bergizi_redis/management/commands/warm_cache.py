@@ -14,6 +14,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from bergizi_redis.cache.ledger import shared_run
+from bergizi_redis.cache.pacing import Pace
 from bergizi_redis.cache.warming import Task, Warmed, plan, run
 from bergizi_redis.exceptions import BergiziRedisError
 from bergizi_redis.management.console import Progress
@@ -31,12 +33,24 @@ def thread_count(text: str) -> int:
     return int(text)
 
 
+def per_second(text: str) -> float:
+    """Parse a rate."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number above 0, such as 5 or 0.5")
+    return rate
+
+
 class Command(BaseCommand):
     """Exits 0, 1 when a warmer failed, 2 for a wrong argument, 130 after Ctrl-C."""
 
     help = (
         "Runs the warmers that apps declare with @warmer in their module `warmers`: those named, or all, for every "
-        "tenant. Exits 1 if any failed. Ctrl-C lets those under way end and starts no other."
+        "tenant. Exits 1 if any failed. Ctrl-C lets those under way end and starts no other. Several runs at one time "
+        "share the work."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -49,6 +63,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency", type=thread_count, default=1, metavar="N", help="warmers at a time (default: 1)"
         )
+        parser.add_argument(
+            "--rate", type=per_second, metavar="N", help="warmers started a second at most, spread evenly"
+        )
+        parser.add_argument(
+            "--resume", action="store_true",
+            help="go on where the last run stopped, within a day: what is done is skipped, what failed is tried again",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="a line of JSON each, as without a terminal")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -60,9 +81,11 @@ class Command(BaseCommand):
         lines = options["json"] or not self.stdout.isatty()
         began = time.monotonic()
         try:
-            with stopped_by_ctrl_c() as stopping:
-                results = run(tasks, concurrency=options["concurrency"], stopping=stopping)
+            with stopped_by_ctrl_c() as stopping, shared_run(options["resume"]) as ledger:
+                pace = Pace(options["rate"])
+                results = run(tasks, concurrency=options["concurrency"], stopping=stopping, pace=pace, ledger=ledger)
                 shown = self._lines(results, options) if lines else self._bar(results, tasks, options)
+                ledger.end(complete=is_complete(tasks, shown))
         except KeyboardInterrupt:  # the second one: what is under way is left behind
             raise SystemExit(INTERRUPTED) from None
         done = Done(len(tasks), shown, time.monotonic() - began, stopping.is_set())
@@ -118,6 +141,10 @@ class Done:
     def failures(self) -> list[Warmed]:
         return [result for result in self.results if result.error]
 
+    @property
+    def skipped(self) -> int:
+        return sum(result.skipped for result in self.results)
+
     def exit_code(self) -> int:
         return INTERRUPTED if self.interrupted else FAILED if self.failures else 0
 
@@ -125,6 +152,7 @@ class Done:
         return {
             "total": self.total,
             "done": len(self.results),
+            "skipped": self.skipped,
             "failed": len(self.failures),
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
@@ -132,9 +160,15 @@ class Done:
         }
 
     def __str__(self) -> str:
-        text = f"{len(self.results) - len(self.failures)} of {self.total} warmed in {self.seconds:.1f} s"
+        warmed = len(self.results) - len(self.failures) - self.skipped
+        text = f"{warmed} of {self.total} warmed in {self.seconds:.1f} s"
+        text += f", {self.skipped} done before or elsewhere" if self.skipped else ""
         text += f", {len(self.failures)} failed." if self.failures else "."
         return f"Interrupted: {text}" if self.interrupted else text
+
+
+def is_complete(tasks: list[Task], results: list[Warmed]) -> bool:
+    return len(results) == len(tasks) and not any(result.error for result in results)
 
 
 def named(result: Warmed) -> str:
@@ -148,6 +182,7 @@ def said(error: BaseException | None) -> str:
 def as_json(result: Warmed, verbosity: int = 1) -> dict[str, Any]:
     """The line of one result; ``traceback`` in it from verbosity 2 on."""
     line: dict[str, Any] = {"warmer": result.warmer, "tenant": result.tenant, "seconds": round(result.seconds, 3)}
+    line |= {"skipped": True} if result.skipped else {}
     line["error"] = said(result.error) if result.error else None
     if result.error and verbosity > 1:
         line["traceback"] = "".join(traceback.format_exception(result.error))
