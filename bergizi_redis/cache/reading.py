@@ -195,8 +195,6 @@ class Reading:
             self.state.counters.add("stale", address.domain, tenant=address.tenant)
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
-        if points.hold is not None:
-            yield points.stop("before_compute")
         return Found(MISSING, b"" if token == NO_DIGEST else token, cost, False, b"" if raw is None else raw[:HEAD])
 
 
