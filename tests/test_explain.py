@@ -98,7 +98,7 @@ def test_a_version_that_is_gone_is_told_so(told: Spoken, cache: TaggedRedisCache
     raw.delete(next(iter(Scope(TENANT, cache.key_prefix).bumped_by((), own=["stock"]))))
     found = told.explain(TENANT, 1)
     assert found.state == "dead"
-    assert "gone (evicted, expired or flushed)" in str(found)
+    assert "gone (evicted, expired, flushed" in str(found)
     orders.get(TENANT, 1)  # makes a new one, which nobody has noted
     assert "no log tells why" in told.explain(TENANT, 1).reason
 

@@ -74,6 +74,17 @@ def test_what_was_computed_and_what_it_cost_is_counted(cache: TaggedRedisCache) 
     assert row["cost_ms"] >= 10
 
 
+def test_tasks_that_look_together_are_counted_each(cache: TaggedRedisCache) -> None:
+    menu.set("sppg-a", 1, "x")
+
+    async def read_together() -> None:
+        await asyncio.gather(*(menu.aget_or_compute("sppg-a", 1, str) for _ in range(100)))
+
+    asyncio.run(read_together())
+    row = cache.stats()["by_tenant"]["sppg-a"]
+    assert (row["hits"], row["misses"]) == (100, 0)
+
+
 def test_reads_are_timed(cache: TaggedRedisCache) -> None:
     asyncio.run(menu.aget("sppg-a", 1))
     menu.get("sppg-a", 1)

@@ -49,6 +49,8 @@ async def look_together(entries: Writing, address: Address, look: Look) -> Found
         while crowd.coming is not None:
             found = await asyncio.shield(crowd.coming)
             if found is not None:
+                event = "misses" if found.value is MISSING else "hits"
+                entries.state.counters.add(event, address.domain, tenant=address.tenant)
                 return _copied(entries, found)
         return await _lead(entries, crowd, look)
     finally:

@@ -38,7 +38,7 @@ class Cause:
 
     def __str__(self) -> str:
         if self.at is None:
-            return f"{self.name} is gone (evicted, expired or flushed)"
+            return f"{self.name} is gone (evicted, expired, flushed, or a writer's fence ran out)"
         return f"{self.name} was voided at {moment(self.at)} by {self.who}"
 
     @property

@@ -23,6 +23,7 @@ from django.apps import apps
 from django.db import connections
 
 from bergizi_redis import keys
+from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
@@ -95,7 +96,8 @@ def relay(using: str) -> int:
     relayed = 0
     while rows := list(owed.order_by("id")[:AT_ONCE].values_list("id", "key")):
         cache = tagged_cache()
-        cache.ask(cache.entries.bump({key for _, key in rows}))
+        with acting("the outbox, for a write during an outage"):
+            cache.ask(cache.entries.bump({key for _, key in rows}))
         owed.filter(id__in=[row for row, _ in rows]).delete()
         relayed += len({key for _, key in rows})
     return relayed
