@@ -19,6 +19,7 @@ from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.transactions import Made, is_open, pending_of, written_on
 from bergizi_redis.conf import config
+from bergizi_redis.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -41,15 +42,18 @@ class Fence:
         The versions that stand from here on, None where somebody else wrote meanwhile (``fences.take_down``).
         """
         made: Made = dict.fromkeys(self.version_keys)
-        if not self.stands:
+        if not self.stands:  # it may have come up all the same, its answer too late: then nothing could be stored
+            self._cache.ask(self._lowering(), None, bumped=self.version_keys)
             self._cache.bump(self.version_keys)
             return made
         if config.REPLICA_LAG:
             exchange = fences.put_up(self.version_keys, self._writer, config.REPLICA_LAG, self._cache.clustered)
             self._cache.ask(exchange, None, bumped=self.version_keys)
             return made
-        lowering = fences.take_down(self.version_keys, self._writer, self._cache.clustered)
-        return made | (self._cache.ask(lowering, None, bumped=self.version_keys) or {})
+        return made | (self._cache.ask(self._lowering(), None, bumped=self.version_keys) or {})
+
+    def _lowering(self) -> Exchange[dict[str, bytes]]:
+        return fences.take_down(self.version_keys, self._writer, self._cache.clustered)
 
 
 def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T]) -> T:

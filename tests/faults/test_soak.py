@@ -1,6 +1,6 @@
 """A million random operations on a server with 1 MB for its data and ``allkeys-lru``: not one stale value.
 
-Three processes' worth of caches read, compute, store, write, fence, crash and forget as the seed decides; ``soak.py`` says
+The caches of three processes read, compute, store, write, fence, crash and forget as the seed decides; ``soak.py`` says
 how, ``oracle.py`` what may be served. The suite runs a part of it; ``make soak`` the whole, in two processes with a
 server each, at some 15,000 operations a second. Taken away, each of these guards turned it red within 20,000: the
 comparison of digests (in ``look``, in ``get``, in ``get_many``), storing under the token that was read before
