@@ -17,8 +17,9 @@ from bergizi_redis import connections
 from bergizi_redis.cache import process
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import menu
+from bergizi_redis.cache.near.mirror import Mirror
 from tests.cluster.conftest import Watched
-from tests.nearness import brought_near, gone, held
+from tests.nearness import brought_near, gone, held, until
 from tests.servers import Cluster, PrivateServer
 from tests.spoken import WAYS, Spoken
 
@@ -92,16 +93,33 @@ def move(slot: int, source: PrivateServer, target: PrivateServer, every: list[Pr
 def test_a_slot_that_moves_takes_nothing_stale_along(settings: Any, cluster: Cluster) -> None:
     cache, other = caches_at(settings, cluster.url)
     names = near_entries(cache)
+    awaited = Spoken(menu, "awaiting")  # so that the blocking client does not hear of the move by itself
     slot = key_slot(names[0].encode())
     source = cluster.node_of(names[0])
     target = next(node for node in cluster.nodes if node is not source)
     try:
         move(slot, source, target, cluster.nodes)
         gone(cache, names[0])
-        assert brought_near(cache, names[0], lambda: menu.get(TENANTS[0], 1)) == TENANTS[0]
+        assert brought_near(cache, names[0], lambda: awaited.get(TENANTS[0], 1)) == TENANTS[0]
         other.invalidate_tags(["menu"], tenant=TENANTS[0])
         gone(cache, names[0])
-        assert menu.get(TENANTS[0], 1) is None
+        assert awaited.get(TENANTS[0], 1) is None
+    finally:
+        move(slot, target, source, cluster.nodes)
+
+
+def test_when_slots_move_all_is_forgotten_though_no_key_is_told_of(
+    settings: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mirror, "changed", lambda self, names: None)
+    cache, _ = caches_at(settings, cluster.url)
+    names = near_entries(cache)
+    source, target = cluster.nodes[:2]
+    slot = 0
+    marks = [mark for name in names for mark in cache.near._records[name].marks]  # type: ignore[union-attr]
+    try:
+        move(slot, source, target, cluster.nodes)
+        until(lambda: not any(mark.alive for mark in marks))
     finally:
         move(slot, target, source, cluster.nodes)
 

@@ -17,9 +17,9 @@ from bergizi_redis.cache.near.replies import Garbled, Push, Refusal, Replies, pa
 from bergizi_redis.connections import tracked_connection
 
 PIECE = 65536
+PROBES = 4  # in each max_staleness
 PROBE = packed("HELLO")
-CLUSTER_PROBE = packed("CLUSTER", "INFO")
-EPOCHS = (b"cluster_current_epoch", b"cluster_my_epoch", b"cluster_slots_assigned")
+SLOTS = packed("CLUSTER", "SLOTS")
 
 Answer = Callable[[Any], None]
 
@@ -41,7 +41,8 @@ class Link:
         self._pushed = pushed
         self._replies = Replies()
         self._expected: deque[Answer] = deque()
-        self._epochs: tuple[bytes, ...] | None = None
+        self._slots: Any = None
+        self._probes = 0
         self.slots_moved = False
         self.probed = self.proven = time.monotonic()  # sent, and sent with an answer, monotonic s
         try:
@@ -67,9 +68,11 @@ class Link:
         self._expected.append(answer)
 
     def probe(self) -> None:
+        """Every ``PROBES`` times a cluster is asked for its slots too, which costs it more than the probe itself."""
         sent = self.probed = time.monotonic()
-        if self._clustered:
-            self.ask(CLUSTER_PROBE, self._compare)
+        if self._clustered and self._probes % PROBES == 0:
+            self.ask(SLOTS, self._compare)
+        self._probes += 1
         self.ask(PROBE, lambda reply: self._prove(sent, reply))
 
     def _prove(self, sent: float, reply: Any) -> None:
@@ -79,12 +82,9 @@ class Link:
 
     def _compare(self, reply: Any) -> None:
         if isinstance(reply, Refusal):  # the ACL forbids it; a slot's move is seen by the keys that go with it
-            self._clustered = False
             return
-        told = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
-        epochs = tuple(told.get(name, b"") for name in EPOCHS)
-        self.slots_moved |= self._epochs not in (None, epochs)
-        self._epochs = epochs
+        self.slots_moved |= self._slots is not None and self._slots != reply
+        self._slots = reply
 
     def read(self) -> None:
         """Read what has arrived, and hand it on in order. Call it when there is something to read."""

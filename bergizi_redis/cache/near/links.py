@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from bergizi_redis.cache.near.link import Broken, Link, Refused
+from bergizi_redis.cache.near.link import PROBES, Broken, Link, Refused
 from bergizi_redis.cache.near.mirror import Mirror
 from bergizi_redis.cache.near.replies import Push
 from bergizi_redis.cache.near.routes import Route
@@ -19,7 +19,6 @@ from bergizi_redis.cache.near.routes import Route
 logger = logging.getLogger("bergizi_redis.cache")
 
 PAUSE, LONGEST_PAUSE, REFUSED_PAUSE = 0.1, 5.0, 60.0  # seconds
-PROBES = 4  # in each max_staleness
 
 
 class Links:
@@ -58,12 +57,12 @@ class Links:
             if time.monotonic() < until:
                 raise Broken("It is too early to try again.")
             try:
-                link = Link(route.pool, self._clustered, self._pushed)
+                link = self._links[route.node] = Link(route.pool, self._clustered, self._pushed)
+                self._selector.register(link, selectors.EVENT_READ, route.node)
+                link.probe()
             except Broken as error:
                 self.lost(route.node, error)
                 raise
-            self._links[route.node] = link
-            self._selector.register(link, selectors.EVENT_READ, route.node)
             self._note_proof()
         return link
 
