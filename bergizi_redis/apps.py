@@ -27,11 +27,14 @@ def connect_writes() -> None:
     """See what every database connection writes, and relay at requests what an outage left in the outbox."""
     from django.core.signals import request_started
     from django.db.backends.signals import connection_created
+    from django.db.models.signals import post_save
 
     from bergizi_redis.cache.outbox import RELAY
+    from bergizi_redis.cache.rows import row_saved
     from bergizi_redis.cache.statements import watch, watch_all
 
     connection_created.connect(watch, dispatch_uid="bergizi_redis.cache.watch")
+    post_save.connect(row_saved, dispatch_uid="bergizi_redis.cache.rows")
     request_started.connect(RELAY.at_request, dispatch_uid="bergizi_redis.cache.relay")
     watch_all()
 

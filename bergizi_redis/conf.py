@@ -5,7 +5,7 @@
 """
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -129,6 +129,10 @@ class Config:
     TENANT_FIELD = Setting(
         "", "Field, or tuple of fields, that holds a row's tenant: its id, or a key to it; narrows what is voided.",
         types=(str, tuple, list), valid=_names,
+    )  # fmt: skip
+    ROW_TAGS = Setting[Sequence[str]](
+        (), "Labels of models, such as `['menus.Menu']`, whose rows have tags of their own: see `row_tags`.",
+        types=(tuple, list), valid=_names,
     )  # fmt: skip
     QUERY_CACHE = Setting[Mapping[str, float]](
         {}, "Label to seconds, such as `{'menus.Menu': 300}`: models whose `CachedQuerySet` caches its queries.",

@@ -183,7 +183,8 @@ def test_a_save_in_one_kitchen_leaves_999_others_warm() -> None:
 def test_a_key_to_the_kitchen_names_the_tenant_as_well() -> None:
     Kitchen.objects.create(id="sppg-a", name="A")
     table = table_named(Recipe._meta.db_table)
-    assert (table.column, table.tenants(["sppg-a"])) == ("kitchen_id", {"sppg-a"})
+    assert table.column == "kitchen_id"
+    assert table.tenants(["sppg-a"]) == frozenset({"sppg-a"})
     assert table.tenants([None]) is None
     assert table.tenants(["no id"]) is None
 

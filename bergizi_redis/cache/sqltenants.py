@@ -62,6 +62,13 @@ def values_of(proof: Proof, params: Any) -> list[Any] | None:
     return [value for values in found for value in values]
 
 
+def keys_of(proof: Proof | None, params: Any) -> list[Any] | None:
+    """The primary keys of the rows that the statement touches, or None where its text does not name them."""
+    if proof is None or not proof.rows or isinstance(params, Mapping) or params is None:
+        return None
+    return list(params[proof.rows_from : proof.rows_from + proof.rows.count("%s")])
+
+
 def _is_quoted(token: Token) -> bool:
     return token.is_name and not token.is_word
 

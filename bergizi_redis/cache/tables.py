@@ -1,6 +1,7 @@
 """What Django's models tell of a table: its tag, the column that names its rows' tenant, what changes along with it.
 
-The tag of a table is its name, ``Model._meta.db_table``. With the setting ``TENANT_FIELD`` a model's rows belong to the
+The tag of a table is its name, ``Model._meta.db_table``; that of a row, where ``ROW_TAGS`` asks for it, is the table's
+with ``#`` and its key. With the setting ``TENANT_FIELD`` a model's rows belong to the
 tenant that this field holds: the id itself, or the key of a row whose key is the id.
 """
 
@@ -26,6 +27,7 @@ class Table:
     key: str = ""
     field: Any = None
     along: frozenset[str] = frozenset()
+    pk: Any = None  # the primary key's field, where each row has a tag of its own
 
     def tenants(self, values: Iterable[Any]) -> frozenset[str] | None:
         """The tenant ids for values of the column as the database has them; None where one is no tenant's."""
@@ -37,19 +39,35 @@ class Table:
         except (TenantError, ValidationError, TypeError, ValueError):
             return None
 
+    def rows(self, values: Iterable[Any] | None) -> list[str]:
+        """Tags of the rows with these keys, as the database has them; None: it is not known which rows."""
+        if self.pk is None:
+            return []
+        if values is None:
+            return [f"{self.tag}#"]
+        field = self.pk
+        while field.remote_field is not None:
+            field = field.target_field
+        return [f"{self.tag}#{field.to_python(value)}" for value in values]
+
 
 def _text_of(field: Any, value: Any) -> str:
     """As the tenant's id; a row that belongs to nobody has none, and may be shown to everybody."""
     return "" if value is None else str(field.to_python(value))
 
 
-_known: tuple[Any, Any, dict[str, Table]] = (None, None, {})
+_known: tuple[Any, Any, dict[str, Table]] = (None, None, {})  # Django's list of models, settings, what they give
 
 
 def table_named(name: str) -> Table:
     """The table for its name in lower case; of one that is no model's only the name is known."""
     found = _all_tables().get(name)
     return found if found is not None else Table(name)
+
+
+def tables_of(model: type[Model]) -> list[Table]:
+    """The model's own table and those of its parents."""
+    return [table_named(_bare(each._meta.db_table)) for each in _with_parents(model._meta.concrete_model or model)]
 
 
 def tenant_field(model: type[Model]) -> "Field[Any, Any] | None":
@@ -81,7 +99,7 @@ def _all_tables() -> dict[str, Table]:
         models = apps.get_models(include_auto_created=True)
     except AppRegistryNotReady:
         return {}
-    named: Any = config.TENANT_FIELD
+    named = (config.TENANT_FIELD, tuple(config.ROW_TAGS))
     if _known[0] is not models or _known[1] != named:
         _known = (models, named, _tables_of(models))
     return _known[2]
@@ -94,10 +112,16 @@ def _tables_of(models: Iterable[type[Model]]) -> dict[str, Table]:
         for field in filter(_is_database_rule, model._meta.local_concrete_fields):
             target: Any = field.related_model
             followers.setdefault(_bare(target._meta.db_table), set()).add(_bare(model._meta.db_table))
-    return {_bare(model._meta.db_table): _table_of(model, followers) for model in concrete}
+    labels = {label.lower() for label in config.ROW_TAGS}
+    with_rows = {each for model in concrete if model._meta.label_lower in labels for each in _with_parents(model)}
+    return {_bare(model._meta.db_table): _table_of(model, followers, has_rows=model in with_rows) for model in concrete}
 
 
-def _table_of(model: type[Model], followers: dict[str, set[str]]) -> Table:
+def _with_parents(model: type[Model]) -> tuple[type[Model], ...]:
+    return (model, *model._meta.all_parents)
+
+
+def _table_of(model: type[Model], followers: dict[str, set[str]], *, has_rows: bool) -> Table:
     field: Any = tenant_field(model)
     key: Any = model._meta.pk
     return Table(
@@ -106,6 +130,7 @@ def _table_of(model: type[Model], followers: dict[str, set[str]]) -> Table:
         (getattr(key, "column", "") or "").lower(),  # a composite key has no column
         field,
         frozenset(followers.get(_bare(model._meta.db_table), ())),
+        key if has_rows and getattr(key, "column", None) else None,
     )
 
 
