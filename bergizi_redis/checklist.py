@@ -169,7 +169,7 @@ ILL_SERVER = Rule(
 EVICTING = Rule(
     "EVICTING",
     "W102",
-    "A server that may evict keys holds sessions or locks: short of memory, it drops them.",
+    "A server that may evict keys holds sessions, locks or buffered writes: short of memory, it drops them.",
     "Set maxmemory-policy noeviction there, and give the cache a server of its own with allkeys-lru.",
     deploy=True,
 )
@@ -178,6 +178,13 @@ NOT_PERSISTENT = Rule(
     "W103",
     "A server without persistence holds the sessions: its restart signs everybody out.",
     "Set appendonly yes on it.",
+    deploy=True,
+)
+UNSAFE_BUFFER = Rule(
+    "UNSAFE_BUFFER",
+    "W104",
+    "Writes that a `WriteBehind` accepted stand on a server without AOF: its crash loses them.",
+    "Set appendonly yes there, with appendfsync always or WriteBehind(durable=True), or name another alias.",
     deploy=True,
 )
 

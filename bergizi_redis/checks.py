@@ -24,7 +24,7 @@ from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.health import check_redis_health, is_redis
 from bergizi_redis.topology import parse_location, servers
-from bergizi_redis.wiring import kept, misplaced, resolvers, unguarded, uses, value_of
+from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, uses, value_of
 
 TAG = "bergizi_redis"
 
@@ -207,11 +207,13 @@ def check_servers(app_configs: object = None, **kwargs: Any) -> Found:
         if problem := report["problem"]:
             message = f"CACHES[{alias!r}], {report['url']}: {problem['reason']}"
             found.append(checklist.ILL_SERVER.found(message, problem["remedy"]))
-    for setting, alias in kept().items():
+    for setting, alias in (kept() | buffered()).items():
         server = aliases[alias]["server"] if alias in aliases else {}
         policy = server.get("evictionPolicy", "noeviction")
         if policy != "noeviction":
             found.append(checklist.EVICTING.found(f"{setting} is {alias!r}, whose server evicts: {policy}."))
+        if setting in buffered() and server.get("persistence") in ("none", "RDB"):
+            found.append(checklist.UNSAFE_BUFFER.found(f"{setting} is {alias!r}, whose server writes no AOF."))
         if setting == "SESSION_CACHE_ALIAS" and server.get("persistence") == "none":
             found.append(checklist.NOT_PERSISTENT.found(f"{setting} is {alias!r}, whose server keeps nothing on disk."))
     return found

@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from bergizi_redis import checklist
+from bergizi_redis.cache.letters import discovered
 from bergizi_redis.conf import SETTINGS_NAME, Config, Setting
 
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
@@ -24,7 +25,7 @@ DJANGO_SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddlewar
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 REMOTE_USER_BACKEND = "django.contrib.auth.backends.RemoteUserBackend"  # a ModelBackend that checks no password
-ALIAS_SETTINGS = ("CACHE_ALIAS", "SECURITY_ALIAS", "REALTIME_ALIAS")
+ALIAS_SETTINGS = ("CACHE_ALIAS", "SECURITY_ALIAS", "REALTIME_ALIAS", "WRITE_BEHIND_ALIAS")
 
 
 def _given() -> Mapping[str, Any]:
@@ -75,6 +76,11 @@ def kept() -> dict[str, str]:
     if has_lockout():
         uses[f"{SETTINGS_NAME}['SECURITY_ALIAS']"] = value_of("SECURITY_ALIAS")
     return uses
+
+
+def buffered() -> dict[str, str]:
+    """The same for writes that are not in the database yet, where a ``WriteBehind`` is declared."""
+    return {f"{SETTINGS_NAME}['WRITE_BEHIND_ALIAS']": value_of("WRITE_BEHIND_ALIAS")} if discovered() else {}
 
 
 def uses() -> dict[str, str]:

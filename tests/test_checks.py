@@ -9,6 +9,10 @@ from django.core.checks import CheckMessage, registry
 from django.core.management import call_command
 
 from bergizi_redis import checklist
+from bergizi_redis.cache import writes
+from bergizi_redis.cache.buffers import buffers
+from bergizi_redis.cache.domains import Domain
+from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.checklist import RULES, Rule
 from bergizi_redis.checks import check_aliases, check_models, check_servers, check_settings, check_wiring
 from bergizi_redis.connections import disconnect_all
@@ -438,3 +442,19 @@ def test_sessions_on_an_alias_that_is_not_asked_are_left_to_the_other_checks(
     settings.SESSION_CACHE_ALIAS = "local"
     assert check_servers() == []
     disconnect_all()
+
+
+def test_a_server_that_may_lose_buffered_writes(settings: Any, deployed: Deployed) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    settings.AUTHENTICATION_BACKENDS = [MODEL_BACKEND]
+    with private_server("--maxmemory-policy", "allkeys-lru") as server:
+        assert deployed(server) == []
+        WriteBehind(Domain("counter"), flush=lambda *what: None)
+        try:
+            assert ids(deployed(server)) == ["W102", "W104"]
+            assert "WRITE_BEHIND_ALIAS" in deployed(server)[1].msg
+        finally:
+            writes._declared.clear()
+            buffers.clear()
+    with private_server("--appendonly", "yes") as server:
+        assert deployed(server) == []
