@@ -3,13 +3,20 @@
 Taken away, the guards turn these red: see the note at each.
 """
 
+import io
+import json
+import os
 import pickle
+import re
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import redis
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 
 from bergizi_redis.cache import behind as behind_protocol
@@ -551,3 +558,98 @@ def test_a_write_takes_one_round_trip(server: PrivateServer, target: Target) -> 
     with round_trips(server) as counted:
         behind.read(A, 1, fail)
     assert counted == [1]
+
+
+@committing
+def test_a_replay_coalesces_letters_apart_from_what_came_after(target: Target) -> None:
+    """Red where both are acknowledged as one: the letters would stay dead."""
+    behind = made(target, shards=1, max_failures=1, coalesce=True)
+    target.failing = {1}
+    for number in range(3):
+        behind.write(A, 1, number)
+    assert Worker([behind]).drain() == Visited(failed=1, died=3)
+    target.failing = set()
+    target.calls.clear()
+    letters.replay(behind)
+    behind.write(A, 1, 3)
+    assert Worker([behind]).drain() == Visited(flushed=4)
+    assert target.values == [2, 3]
+    assert letters.dead_letters(behind) == []
+
+
+# The command
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of ``manage.py write_behind``."""
+    out = io.StringIO()
+    try:
+        call_command("write_behind", *arguments, stdout=out)
+    except SystemExit as ended:
+        return int(str(ended.code)), out.getvalue()
+    except CommandError as error:
+        return error.returncode, str(error)
+    return 0, out.getvalue()
+
+
+@committing
+def test_the_command_drains_shows_and_replays(target: Target) -> None:
+    behind = made(target, max_failures=1)
+    behind.write(A, 1, {"portions": 10})
+    behind.write(A, 2, "b")
+    assert json.loads(command("status", "--json")[1]) == [
+        {"domain": "counter", "waiting": 2, "since": ANY, "buffered": 2, "dead": 0, "workers": []}
+    ]
+    assert re.match(r"DOMAIN +WAITING +OLDEST +DEAD +WORKERS\ncounter +2 +\d+ s ago +0 +0\n", command("status")[1])
+    target.failing = {1}
+    assert command("drain") == (1, "1 flushed, 1 failures, 1 dead.\n")
+    (dead,) = json.loads(command("dead", "--json")[1])
+    assert dead["reason"] == "ValueError: 1 cannot be"
+    assert (dead["tenant"], dead["ident"], dead["data"]) == (A, "1", "{'portions': 10}")
+    assert "ValueError: 1 cannot be" in command("dead")[1]
+    target.failing = set()
+    assert "They are flushed again." in command("dead", "--replay")[1]
+    assert command("drain", "--json") == (0, '{"flushed": 1, "failed": 0, "died": 0}\n')
+    assert command("dead") == (0, "There are no dead letters.\n")
+    assert row(1) == "{'portions': 10}"
+
+
+@committing
+def test_the_command_drops_dead_letters(target: Target) -> None:
+    behind = made(target, max_failures=1)
+    target.failing = {1}
+    behind.write(A, 1, "a")
+    command("drain")
+    assert "They are dropped." in command("dead", "--drop")[1]
+    assert command("drain") == (0, "0 flushed, 0 failures, 0 dead.\n")
+
+
+def test_the_command_says_what_is_wrong(target: Target) -> None:
+    code, text = command("status")
+    assert (code, "No WriteBehind is declared." in text) == (2, True)
+    made(target)
+    assert command("drain", "--domain", "menu") == (2, ANY)
+    assert "there is counter" in command("drain", "--domain", "menu")[1]
+    for wrong in (["drain", "--replay"], ["dead", "--replay", "--drop"]):
+        assert command(*wrong)[0] == 2
+
+
+def test_the_command_without_redis(server: PrivateServer, target: Target) -> None:
+    made(target)
+    server.kill()
+    for action in ("drain", "status", "dead"):
+        assert command(action) == (2, ANY)
+
+
+@committing
+def test_sigterm_ends_the_worker_after_the_write_under_way(target: Target) -> None:
+    behind = made(target, shards=1)
+    for number in range(3):
+        behind.write(A, 1, number)
+    before = signal.getsignal(signal.SIGTERM)
+    target.during = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    code, text = command("run")
+    assert (code, text.splitlines()[-1]) == (0, "1 flushed, 0 failures, 0 dead.")
+    assert signal.getsignal(signal.SIGTERM) is before
+    target.during = nothing
+    assert visited(behind) == Visited(flushed=2)
