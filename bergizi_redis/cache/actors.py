@@ -18,8 +18,8 @@ FURTHEST = 80  # frames
 # What stands between a project's code and the bump, or around the project: it tells nobody anything.
 PASSED = {
     "__main__", "_pytest", "asgiref", "asyncio", "bergizi_redis", "billiard", "celery", "concurrent", "contextlib",
-    "daphne", "django", "django_redis", "functools", "gunicorn", "hypercorn", "multiprocessing", "pluggy", "redis", "runpy", "selectors",
-    "socketserver", "starlette", "threading", "uvicorn", "waitress", "whitenoise", "wsgiref",
+    "daphne", "django", "django_redis", "functools", "gunicorn", "hypercorn", "multiprocessing", "pluggy", "redis",
+    "runpy", "selectors", "socketserver", "starlette", "threading", "uvicorn", "waitress", "whitenoise", "wsgiref",
 }  # fmt: skip
 COMMANDS = ("manage.py", "django-admin", "__main__.py")
 
