@@ -214,6 +214,10 @@ PUBLIC = {
         "create_session revoke revoke_tenant revoke_user sessions_for_tenant sessions_for_user stats validate_session"
     ),
     "tenancy": "TenantMiddleware TenantRequired current_tenant use_tenant",
+    "testing": (
+        "IsolatedRedis assert_invalidates assert_keeps_warm count_round_trips isolated_redis isolated_tenant pause_at "
+        "redis_is_down"
+    ),
 }
 
 

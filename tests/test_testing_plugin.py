@@ -6,6 +6,7 @@ for the commit turns ``test_in_a_test_case…`` red, and the removal of keys ``t
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -16,11 +17,12 @@ from typing import Any
 import pytest
 import redis
 from django.core.cache import caches
+from django.core.management import call_command
 from django.db import transaction
 from django.db.models.signals import class_prepared, post_delete, post_save
 from django.test import TestCase
 
-from bergizi_redis import keys
+from bergizi_redis import keys, points
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu
@@ -284,6 +286,42 @@ def run_pytest(place: Path, *arguments: str, **environment: str) -> subprocess.C
         cwd=place, env={**kept, "PYTHONPATH": f"{ROOT}{os.pathsep}{place}", **environment},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_guide_pass_in_a_new_project(tmp_path: Path, redis_url: str) -> None:
+    call_command("startproject", "config", str(tmp_path), verbosity=0)
+    for folder in ("kitchens", "tests"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    for block in re.findall(r"(?ms)^```python\n(.*?)^```$", GUIDE):
+        name = re.match(r"# (\S+\.py)\n", block)
+        assert name, f"The guide's examples begin with the name of their file: {block[:60]!r}"
+        (tmp_path / name[1]).write_text(block)
+    (tmp_path / "kitchens/apps.py").write_text(APP)
+    ended = run_pytest(tmp_path, "tests", DJANGO_SETTINGS_MODULE="config.test_settings", REDIS_URL=redis_url)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "7 passed" in ended.stdout
+
+
+def test_the_guide_tells_every_point() -> None:
+    assert points.__doc__
+    rows = re.findall(r"(?m)^\| ``(\w+)`` \| (.*) \|$", points.__doc__)
+    assert tuple(name for name, _ in rows) == points.POINTS
+    assert [line for line in (f"| `{name}` | {where} |" for name, where in rows) if line not in GUIDE] == []
+
+
+GUIDE = (ROOT / "docs/how-to/testing.md").read_text()
+APP = """
+from django.apps import AppConfig
+
+class Kitchens(AppConfig):
+    name = "kitchens"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        import kitchens.menus
+"""
 
 
 def test_the_plugin_is_found_by_pytest_where_the_package_is_installed() -> None:

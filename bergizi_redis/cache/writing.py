@@ -79,6 +79,8 @@ class Writing(Reading):
         if is_over(px):
             return (yield from self.get(key, scope)) is MISSING
         data = seal((yield from self._token(scope, tags)), tags)
+        if points.hold is not None:
+            yield points.stop("before_store")
         old = yield lambda client: client.set(key, data, px=px, nx=True, get=True)
         if old is not None:
             envelope, names = self._opened(key, old, scope)

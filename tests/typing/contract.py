@@ -25,6 +25,14 @@ from bergizi_redis.security.lockout import Attempt, LockedAccount, LockStatus
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats
 from bergizi_redis.tenancy import current_tenant, find_tenant, use_tenant
+from bergizi_redis.testing import (
+    assert_invalidates,
+    assert_keeps_warm,
+    count_round_trips,
+    isolated_redis,
+    pause_at,
+    redis_is_down,
+)
 
 
 class Dish(Model):
@@ -135,3 +143,27 @@ def the_rest() -> None:
     assert_type(check_redis_health()["isConnected"], bool)
     driver: redis.Redis = client("default", Role.BLOCKING)
     driver.ping()
+
+
+def tests_of_projects(dish: Model) -> None:
+    with isolated_redis() as name, redis_is_down(hung=True), count_round_trips() as trips:
+        assert_type(name, str)
+        assert_type(trips.count, int)
+    with pause_at("before_store", times=2) as paused:
+        reading = paused.start(menu_list, "active", limit=5)
+        assert_type(reading.result(), list[str])
+        paused.start(menu_list)  # type: ignore[call-arg]
+    with assert_invalidates(Dish, menu_list.lookup("active")), assert_keeps_warm(None, "card", tags=["prices"]):
+        pass
+    assert_invalidates(dish, "card", tags=["menus"])
+    with assert_invalidates(dish, "card"):  # type: ignore[attr-defined]
+        pass
+    assert_invalidates(Dish, 42)  # type: ignore[call-overload]
+
+
+async def tests_of_projects_that_await() -> None:
+    with pause_at("before_store") as paused:
+        reading = await paused.astart(menu.aget("sppg-1", 42))
+        assert_type(await reading, Any)
+    async with assert_keeps_warm(Dish, "card"):
+        pass
