@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from django.core.cache import CacheKeyWarning, caches
 from django_redis import get_redis_connection
+from django_redis.cache import RedisCache
 from redis import Redis
 
 from bergizi_redis.cache.backend import TaggedRedisCache
@@ -407,6 +408,18 @@ def test_a_key_is_there_whatever_stands_under_it(spoken: Spoken, cache: TaggedRe
     assert "set" in cache
     stale(cache, "dead")
     assert not spoken.has_key("dead")
+
+
+@pytest.mark.filterwarnings("ignore:get on sharded client")  # its own words for a plain get()
+def test_client_side_shards_are_served_by_django_redis_itself(redis_url: str, prefix: str) -> None:
+    """A tag is void at one moment for all: that takes one primary, or a cluster of Redis's own."""
+    options = {"CLIENT_CLASS": "django_redis.client.ShardClient"}
+    cache: Any = TaggedRedisCache([redis_url, redis_url], {"KEY_PREFIX": prefix, "OPTIONS": options})
+    assert type(cache) is RedisCache
+    cache.set("k", 1)
+    assert cache.get("k") == 1
+    with pytest.raises(TypeError):
+        cache.set("k", 1, tags=["menus"])
 
 
 def test_the_methods_of_django_redis_work(cache: TaggedRedisCache, raw: "Redis", prefix: str) -> None:

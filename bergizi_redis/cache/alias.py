@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
-from django_redis.client import DefaultClient
+from django_redis.client import DefaultClient, ShardClient
 from django_redis.compressors.identity import IdentityCompressor
 from django_redis.exceptions import CompressorError
 from django_redis.serializers.pickle import PickleSerializer
@@ -79,6 +80,13 @@ def scoped(key_func: Callable[[str, str, Any], str]) -> Callable[[str, str, Any]
 
 class RedisAlias(RedisCache):  # type: ignore[misc]
     """What ``TaggedRedisCache`` stands on; ``ask`` and ``aask`` run an exchange under the outage policy."""
+
+    def __new__(cls, server: Any, params: dict[str, Any]) -> Any:
+        """Where the client spreads keys over servers by itself, django-redis's own backend: a tag needs one primary."""
+        chosen = params.get("OPTIONS", {}).get("CLIENT_CLASS")
+        if chosen and issubclass(import_string(chosen), ShardClient):
+            return RedisCache(server, params)
+        return super().__new__(cls)
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         if not hasattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY"):

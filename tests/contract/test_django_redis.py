@@ -18,7 +18,23 @@ from tests.contract.django_redis_suite import OURS, SETTINGS, THEIRS, Suite, ser
 AT_ONCE = 8  # they mostly sleep
 
 # (test, settings file or "" for all): why it cannot pass
-DIFFERENCES: dict[tuple[str, str], str] = {}
+DIFFERENCES: dict[tuple[str, str], str] = {
+    ("test_custom_key_function", ""): "it lists the whole database: the version behind invalidate_all() is there too",
+    (
+        "test_delete_pattern_with_settings_default_scan_count",
+        "",
+    ): "its client is a mock, which encodes no value to store",
+    ("test_close_disconnect_settings_cache", ""): "it alters a settings' dict in place, of which we hold a copy",
+    (
+        "test_ttl",
+        "sqlite_herd",
+    ): "HerdClient stores longer than it was told; tagged entries have a refresh of their own",
+    ("test_set_call_empty_pipeline", "sqlite_herd"): "the same: it expects HerdClient's longer life",
+}
+# Client-side shards hold no tags: there the backend is django-redis's own, whole.
+NOT_OURS = ("sqlite_sharding",)
+# Here the dict is not copied, for nothing has to be added to it.
+PASSES_HERE = {("test_close_disconnect_settings_cache", "sqlite_sentinel")}
 
 
 @pytest.mark.soak
@@ -40,5 +56,6 @@ def test_what_passes_with_their_backend_passes_with_ours() -> None:
         for name, outcome in theirs.items():
             if outcome == "passed" and ours.get(name) != "passed":
                 differing.add((re.sub(r"\[.*|^.*\.", "", name), settings))
-    listed = {(test, one) for test, which in DIFFERENCES for one in ([which] if which else SETTINGS)}
-    assert differing == listed
+    everywhere = [settings for settings in SETTINGS if settings not in NOT_OURS]
+    listed = {(test, one) for test, which in DIFFERENCES for one in ([which] if which else everywhere)}
+    assert differing == listed - PASSES_HERE

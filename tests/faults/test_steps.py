@@ -9,7 +9,7 @@ must never be hidden from them by an older value.
 Where the fence itself is deleted before COMMIT, or could not be put up, a reader may store the old row, and others are
 served it until the release; that is the one window left, and the release must close it. Taken away, each of these
 guards turned the tests red: digests compared in ``get`` and in ``look``, storing under the token from before computing,
-the fence, random versions, new versions at the release, and settling what is owed before a read.
+the fence, random versions, and settling what is owed before a read.
 """
 
 import copy
