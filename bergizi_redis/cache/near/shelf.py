@@ -71,7 +71,7 @@ class NearShelf:
     def want(self, key: str, version_keys: tuple[str, ...]) -> None:
         """An entry was found in Redis: have it read over the link, whose word is good for it. Never waits.
 
-        Not where it is known here, unchanged, and only too near its end.
+        Not where it is known here, unchanged: too near its end, or too large.
         """
         known = self._records.get(key)
         if known is not None and known.until <= time.monotonic() and all(mark.alive for mark in known.marks):
@@ -102,12 +102,13 @@ class NearShelf:
         life = fill.life / 1000 - COSTS * envelope.cost / 1000
         if envelope.soft:
             life = min(life, envelope.created + envelope.soft - time.time())
-        size = len(envelope.payload) + 2 * len(fill.key) + OVERHEAD
-        if size > self.max_bytes:
-            return
+        payload, until = envelope.payload, fill.asked + life
+        around = 2 * len(fill.key) + OVERHEAD
+        if len(payload) + around > self.max_bytes:
+            payload, until = b"", 0.0  # remembered as too large, and not read again until it has changed
         record = Record(
-            envelope.payload, envelope.digest, fill.version_keys, tuple(fill.marks), fill.asked + life,
-            envelope.names is not None, size,
+            payload, envelope.digest, fill.version_keys, tuple(fill.marks), until, envelope.names is not None,
+            len(payload) + around,
         )  # fmt: skip
         self._keep(fill.key, record)
 
