@@ -65,6 +65,22 @@ def test_the_list_is_read_from_the_database_once_and_then_from_the_cache(site: E
     assert other.source() == "cache", "the kitchen shares its cached list"
 
 
+RENAME = """
+from django_redis import get_redis_connection
+from procurement.models import Supplier
+print(len([*get_redis_connection("default").scan_iter("*query.procurement.purchaseorder*")]), "kept")
+print(Supplier.objects.filter(sppg="sppg-kupang-003").update(name="Toko Baru"), "renamed")
+"""
+
+
+def test_a_list_is_kept_and_another_process_that_writes_in_bulk_is_seen(site: ExampleSite) -> None:
+    client = site.client(KUPANG)
+    assert "Toko Baru" not in client.get("/procurement/").text
+    said = site.manage("shell", "-c", RENAME)
+    assert re.search(r"[1-9]\d* kept\n[1-9]\d* renamed", said.stdout), said.stdout + said.stderr
+    assert "Toko Baru" in client.get("/procurement/").text
+
+
 def save(site: ExampleSite, pk: int, **fields: object) -> None:
     """Change a menu of Kupang through the API."""
     answer = site.client(KUPANG).send_json("PATCH", f"/api/menus/{pk}/", fields)
