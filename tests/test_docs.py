@@ -204,6 +204,7 @@ PUBLIC = {
     "cache.domains": "Domain LONG SHORT distribution hrd inventory menu procurement production",
     "cache.invalidation": "Touched invalidates",
     "cache.warming": "warmer",
+    "cache.writes": "WriteBehind WriteThrough",
     "conf": "redis_url_from_env",
     "health": "check_redis_health",
     "security.backends": "LockoutModelBackend",
