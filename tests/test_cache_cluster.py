@@ -10,9 +10,13 @@ import pytest
 from django.core.cache import caches
 
 from bergizi_redis import connections
+from bergizi_redis.cache import writes
 from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu
+from bergizi_redis.cache.flushing import Visited, Worker
+from bergizi_redis.cache.writes import WriteBehind, WriteThrough
 from tests.servers import Cluster
 from tests.spoken import WAYS, Spoken
 
@@ -132,3 +136,24 @@ def test_numbers_and_reasons(cache: TaggedRedisCache) -> None:
     cache.set("k", 1, tags=["menus"])
     asyncio.run(cache.ainvalidate_tags(["menus"]))
     assert asyncio.run(cache.aexplain("k")).state == "dead"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writes_through_and_behind(cache: TaggedRedisCache) -> None:
+    """Each shard's keys share a slot, another than the tenant's: the workers reach all nodes."""
+    saved: dict[str, Any] = {}
+    through = WriteThrough(menu, save=lambda tenant, ident, data: saved.update({tenant: data}))
+    behind = WriteBehind(menu, flush=lambda tenant, ident, data, token: saved.update({tenant: data}))
+    try:
+        for tenant in TENANTS:
+            through.write(tenant, 1, "through")
+            assert menu.get(tenant, 1) == "through"
+            behind.write(tenant, 1, "behind")
+            assert menu.get(tenant, 1) == "behind"
+        assert asyncio.run(behind.aread(TENANTS[0], 1, lambda: "unflushed")) == "behind"
+        assert Worker([behind]).drain() == Visited(flushed=len(TENANTS))
+        assert saved == dict.fromkeys(TENANTS, "behind")
+        assert [menu.get(tenant, 1) for tenant in TENANTS] == [None] * len(TENANTS)
+    finally:
+        writes._declared.clear()
+        buffers.clear()
