@@ -8,14 +8,18 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, assert_type
 
 import redis
-from django.db.models import Model
-from django.http import HttpRequest
+from django.contrib.auth.models import User
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import SHORT, Domain, menu, tagged_cache
 from bergizi_redis.cache.invalidation import Touched, invalidates
 from bergizi_redis.cache.lookup import Lookup
+from bergizi_redis.cache.queries import cache_query
+from bergizi_redis.cache.vary import vary_on_query, vary_on_user
+from bergizi_redis.cache.views import cache_view
 from bergizi_redis.cache.warming import Warmed, plan, run, warmer
 from bergizi_redis.conf import redis_url_from_env
 from bergizi_redis.connections import Role, client
@@ -48,6 +52,23 @@ def menu_list(status: str, limit: int = 10) -> list[str]:
 @cached(timeout=300)
 async def prices(region: str) -> dict[str, int]:
     return {region: 1}
+
+
+def cached_queries_are_query_sets(names: QuerySet[User, str]) -> None:
+    assert_type(cache_query(User.objects.filter(is_active=True), timeout=60), QuerySet[User, User])
+    assert_type(cache_query(names)[0], str)
+    cache_query(User)  # type: ignore[call-overload]
+    cache_query(User.objects.all(), "60")  # type: ignore[call-overload]
+
+
+@cache_view(timeout=300, tags=["menus"], vary=[vary_on_user, vary_on_query("page")])
+def page(request: HttpRequest, number: int) -> HttpResponse:
+    return HttpResponse(number)
+
+
+def cached_views_keep_their_signature(request: HttpRequest) -> None:
+    assert_type(page(request, 1), HttpResponse)
+    page(request, "1")  # type: ignore[arg-type]
 
 
 def cached_functions_keep_their_signature() -> None:
