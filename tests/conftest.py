@@ -77,3 +77,11 @@ def server(settings: Any) -> Iterator[PrivateServer]:
         caches["default"]["LOCATION"] = running.url
         settings.CACHES = caches
         yield running
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes minutes runs only where it is asked for: ``make soak``, or ``pytest -m soak``."""
+    if "soak" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
