@@ -27,7 +27,7 @@ from bergizi_redis.cache.behind import DEAD, Shard, Taken, Waiting
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.conf import config
-from bergizi_redis.connections import client
+from bergizi_redis.connections import client, is_outage
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange, speak
 
@@ -80,6 +80,8 @@ class Visit:
         taken: Taken | None = self._say(self.shard.take(self.worker, self._ms, most))
         if taken is None:
             return None
+        if not taken.writes and not taken.letters:
+            return self.done
         try:
             for queue in queues_of(taken):
                 if queue[0].name in taken.halted and queue[0].source != DEAD:
@@ -119,7 +121,9 @@ class Visit:
         try:
             ident, data = decode(write.ident), decode(write.payload)
             self.behind.flush_through(write.tenant, ident, data, write.token, self._hold)
-        except RedisUnavailable as error:
+        except (RedisUnavailable, RedisError) as error:
+            if isinstance(error, RedisError) and not is_outage(error):
+                raise
             raise Held("Redis cannot fence the transaction.") from error
         except Error as error:
             if is_down(connections[self.behind.using or router.db_for_write(Model)]):

@@ -78,7 +78,8 @@ class Put(Voiding):
             return
         token = None if is_test_case else self._token()
         if is_test_case or token:
-            self.cache.put(self.address, self.cache.entries.decode(self.payload), self.domain.ttl, token)
+            value = self.cache.entries.decode(self.payload)
+            self.cache.put(self.address, value, self.domain.ttl, token, stale=self.domain.stale)
 
     def _is_superseded(self) -> bool:
         return any(put.address == self.address and put.place > self.place for put in _open_on(self.connection))
