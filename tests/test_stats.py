@@ -28,6 +28,7 @@ from bergizi_redis.cache.stats import OTHERS, SLOWEST, latency, rows
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import speak
 from bergizi_redis.tenancy import use_tenant
+from tests.deadlines import ends_within
 from tests.servers import PrivateServer
 from tests.terminal import django_environment
 
@@ -346,6 +347,18 @@ def test_a_failure_to_send_is_no_failure_of_the_read(cache: TaggedRedisCache, ra
             raw.set(name, "not a hash")
     cache.sender.late = 0.0
     assert cache.get("k") == 1
+    assert cache.sender.waiting
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_silent_server(server: PrivateServer) -> None:
+    cache: Any = caches["default"]
+    cache.get("k")
+    server.pause()
+    try:
+        with ends_within():
+            fleet.send_all()
+    finally:
+        server.resume()
     assert cache.sender.waiting
 
 
