@@ -4,7 +4,7 @@ from bergizi_redis.cache.invalidation import Touched, invalidates
 from menus.models import Dish, Ingredient, Menu
 
 
-@invalidates(Menu, Dish, Ingredient)
+@invalidates(Menu, Dish, Ingredient, bulk=["menus", "menu"])
 def menus_touched(instance: Menu | Dish | Ingredient) -> Touched:
     """The kitchen's lists and overview (the tag "menus") and the cards of its menus (the domain "menu").
 
