@@ -52,7 +52,7 @@ def test_what_passes_with_their_backend_passes_with_ours() -> None:
     differing = set()
     for settings in SETTINGS:
         theirs, ours = found[THEIRS, settings], found[OURS, settings]
-        assert sum(outcome == "passed" for outcome in theirs.values()) > 150
+        assert sum(outcome == "passed" for outcome in theirs.values()) > 100
         for name, outcome in theirs.items():
             if outcome == "passed" and ours.get(name) != "passed":
                 differing.add((re.sub(r"\[.*|^.*\.", "", name), settings))
