@@ -32,7 +32,7 @@ from tests.deadlines import ends_within
 from tests.servers import PrivateServer
 from tests.terminal import django_environment
 
-NOW = 1_800_000_030.0  # half past a minute
+NOW = (time.time() // 3600 + 24) * 3600 + 30  # half past the first minute of an hour of tomorrow, when nothing ends
 
 
 @pytest.fixture
