@@ -8,6 +8,7 @@ Where a socket is opened is the one place of redis-py that is replaced for the t
 """
 
 import gc
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -122,8 +123,9 @@ def _cut() -> None:
         writer = getattr(connection, "_writer", None)
         link = getattr(connection, "_sock", None) if writer is None else writer.get_extra_info("socket")
         if link is not None:
-            with suppress(OSError):  # closed already, or never opened
-                link.shutdown(socket.SHUT_RDWR)
+            # A copy, for what a loop hands out may have no shutdown(); OSError: it is closed already.
+            with suppress(OSError), socket.socket(fileno=os.dup(link.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
 
 
 def _close_circuits() -> None:

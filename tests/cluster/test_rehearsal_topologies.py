@@ -1,4 +1,4 @@
-"""``bergizi_redis.testing`` on a cluster and behind Sentinels: the outage reaches every node, and all keys are removed."""
+"""``bergizi_redis.testing`` on a cluster and behind Sentinels: the outage reaches every node, and all keys go."""
 
 import asyncio
 import copy
