@@ -44,7 +44,8 @@ class Kitchen(models.Model):
 
 class Remark(models.Model):
     text = models.CharField(max_length=64)
-    kind = models.ForeignKey(ContentType, models.CASCADE)
+    # Tables of apps without migrations are made first, before that of content types.
+    kind = models.ForeignKey(ContentType, models.CASCADE, db_constraint=False)
     row = models.PositiveIntegerField()
     about = GenericForeignKey("kind", "row")
 

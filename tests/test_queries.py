@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from decimal import Decimal
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
-from django.db import connection, models, transaction
+from django.db import connection, connections, models, transaction
 from django.db.models import Count, Exists, F, Func, OuterRef, Prefetch, Q, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Lower, Now, Random
@@ -30,9 +32,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bergizi_redis.cache.backend import TaggedRedisCache
+from bergizi_redis.cache.fingerprint import fingerprint
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.queries import CachedQuerySet, cache_query
-from bergizi_redis.cache.queryplans import address_of_query
+from bergizi_redis.cache.queryplans import address_of_query, nameable
 from bergizi_redis.exceptions import CacheKeyError, ConfigurationError, NotCacheable, TenantRequired
 from bergizi_redis.tenancy import use_tenant
 from tests.models import Dish, Kitchen, Packed, Recipe, Remark, Special, Step
@@ -154,9 +157,15 @@ def test_the_async_twins_answer_from_the_cache_too(monkeypatch: pytest.MonkeyPat
             [row async for row in rows.values_list("name", flat=True)],
         ]
 
-    before = asyncio.run(act())
+    async def run() -> list[Any]:
+        try:
+            return await act()
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    before = asyncio.run(run())
     monkeypatch.setattr(SQLCompiler, "execute_sql", lambda *_, **__: pytest.fail("the database was asked"))
-    assert asyncio.run(act()) == before
+    assert asyncio.run(run()) == before
     assert before == [["rawon", "soto"], ["rawon", "soto"], 2, True, "rawon", "soto", ["rawon", "soto"]]
 
 
@@ -295,6 +304,18 @@ def test_whatever_makes_a_difference_makes_another_key(kitchen: Kitchen) -> None
     mine = key(dishes)
     with use_tenant("sppg-b"):
         assert key(dishes) != mine
+
+
+def test_what_the_driver_of_postgresql_wraps_is_told_apart() -> None:
+    numeric, range_ = pytest.importorskip("psycopg.types.numeric"), pytest.importorskip("psycopg.types.range")
+    json = pytest.importorskip("psycopg.types.json")
+    wrapped = [
+        1, numeric.Int4(1), numeric.Int8(1), numeric.Int4(2), numeric.Float8(1.0), json.Jsonb({"a": 1}),
+        json.Jsonb({"a": "1"}), json.Jsonb([1]), range_.Range(1, 2), range_.Range(1, 3), range_.Range(1, 2, "[]"),
+        ip_address("127.0.0.1"), ip_address("::1"), "127.0.0.1",
+    ]  # fmt: skip
+    assert len({fingerprint(nameable(each)) for each in wrapped}) == len(wrapped)
+    assert fingerprint(nameable(numeric.Int4(1))) == fingerprint(nameable(numeric.Int4(1)))
 
 
 def test_text_is_text_however_it_is_marked() -> None:

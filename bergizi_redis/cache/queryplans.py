@@ -7,6 +7,7 @@ field was added are not found by the code after it. Asks neither the database no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import django
@@ -25,6 +26,9 @@ from bergizi_redis.cache.queryreads import proven, state_of, tables_read, versio
 from bergizi_redis.cache.variants import plain
 from bergizi_redis.exceptions import ConfigurationError, NotCacheable
 from bergizi_redis.tenancy import current_tenant
+
+# Parameters of PostgreSQL whose repr() says all.
+PRINTED_IN_FULL = ("ipaddress", "psycopg.types.range", "django.db.backends.postgresql.psycopg_any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,11 @@ def nameable(param: Any) -> Any:
         return [type(param).__qualname__, *(nameable(each) for each in param)]
     if isinstance(param, memoryview | bytearray):
         return bytes(param)
-    if type(param).__module__.startswith("psycopg.types.json"):
-        return [type(param).__qualname__, param.obj]
+    kind = type(param)
+    if isinstance(param, int | float) and kind not in (int, float, bool) and not isinstance(param, Enum):
+        return [kind.__qualname__, repr(float(param) if isinstance(param, float) else int(param))]  # psycopg's Int4, …
+    if kind.__module__ == "psycopg.types.json":
+        return [kind.__qualname__, param.obj]
+    if kind.__module__ in PRINTED_IN_FULL:
+        return [kind.__qualname__, repr(param)]
     return plain(param)
