@@ -327,7 +327,7 @@ class Kitchens(AppConfig):
 def test_the_plugin_is_found_by_pytest_where_the_package_is_installed() -> None:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
-    assert parser["options.entry_points"]["pytest11"].strip() == "bergizi_redis = bergizi_redis.testing"
+    assert parser["options.entry_points"]["pytest11"].strip() == "bergizi_redis.testing = bergizi_redis.testing"
 
 
 def test_the_plugin_leaves_a_project_without_django_alone(tmp_path: Path) -> None:
