@@ -15,7 +15,8 @@ from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu
-from bergizi_redis.cache.flushing import Visited, Worker
+from bergizi_redis.cache.flushing import Visited
+from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind, WriteThrough
 from tests.servers import Cluster
 from tests.spoken import WAYS, Spoken

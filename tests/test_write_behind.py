@@ -24,8 +24,9 @@ from bergizi_redis.cache import flushing, letters, writes
 from bergizi_redis.cache.behind import Shard, name_of
 from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.domains import Domain
-from bergizi_redis.cache.flushing import Held, Visit, Visited, Worker
+from bergizi_redis.cache.flushing import Held, Visit, Visited
 from bergizi_redis.cache.reading import MISSING
+from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.connections import client
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable, TenantError, TenantRequired
@@ -653,3 +654,46 @@ def test_sigterm_ends_the_worker_after_the_write_under_way(target: Target) -> No
     assert signal.getsignal(signal.SIGTERM) is before
     target.during = nothing
     assert visited(behind) == Visited(flushed=2)
+
+
+@committing
+def test_a_flush_that_kills_its_worker_is_a_dead_letter_in_the_end(target: Target, raw: "redis.Redis") -> None:
+    """Red where a write that was handed out before is flushed without a note: the next worker dies of it, too."""
+    behind = made(target, shards=1, max_failures=3)
+    behind.write(A, 1, "poison")
+    behind.write(A, 2, "b")
+    lease = behind.all_shards()[0].key("lease")
+
+    class Killed(BaseException):
+        """As kill -9: nothing is said to Redis any more."""
+
+    def dies() -> None:
+        raw.set(lease, "dead")  # so that the lease is not given back
+        raise Killed
+
+    target.during = dies
+    for _ in range(4):  # once as new, and three times again
+        with pytest.raises(Killed):
+            visited(behind)
+        raw.delete(lease)
+    target.during = nothing
+    assert visited(behind) == Visited(flushed=1, died=1)
+    assert target.values == ["poison"] * 4 + ["b"]
+    (letter,) = letters.dead_letters(behind)
+    assert letter.reason == "The worker ended in the middle of the flush."
+
+
+@committing
+def test_workers_leave_nothing_behind(target: Target) -> None:
+    behind = made(target, shards=1)
+    shard = behind.all_shards()[0]
+    for name in ("one", "two"):
+        behind.write(A, 1, name)
+        assert visited(behind, worker=name) == Visited(flushed=1)
+    server: Any = client()
+    assert len(server.xinfo_consumers(shard.key("stream"), "flush")) == 1
+    assert sorted(key for key in shard.keys("lease", "buffer", "failures", "halted", "replay", "dead")
+                  if server.exists(key)) == []  # fmt: skip
+    assert visited(behind, worker="three") == Visited()
+    assert not server.exists(shard.key("lease"))
+    assert server.xlen(shard.key("stream")) == 0

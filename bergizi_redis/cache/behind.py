@@ -36,7 +36,7 @@ STREAM, DEAD = "stream", "dead"
 class Waiting:
     """One write that is to be flushed, as it stands in Redis. ``failures`` so far; ``due`` is ms of the server's time.
 
-    ``source``: the stream, or the dead letters.
+    ``source``: the stream, or the dead letters. ``again``: handed out before; its worker may have died of it.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Waiting:
     payload: bytes
     token: str
     source: str = STREAM
+    again: bool = False
     failures: int = 0
     due: int = 0
     reason: str = ""
@@ -145,11 +146,11 @@ class Shard:
         found = yield from evaluate(script("behind_take"), names, (worker, lease, WINDOW, most))
         if found is None:
             return None
-        now, writes, failures, halted, replayed = found
+        now, writes, failures, halted, replayed, before = found
         letters = (yield from self._letters_of(set(replayed))) if replayed else ()
         waiting = tuple(
-            waiting_of(entry_id.decode(), paired(fields), STREAM, failure)
-            for (entry_id, fields), failure in zip(writes, failures, strict=True)
+            waiting_of(entry_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True)), place < before, failure)
+            for place, ((entry_id, fields), failure) in enumerate(zip(writes, failures, strict=True))
         )
         return Taken(int(now), waiting, letters, frozenset(halted[::2]))
 
@@ -163,7 +164,14 @@ class Shard:
         failures = yield lambda client: client.hmget(self.key("failures"), fields)
         return tuple(
             Waiting(
-                letter.id, letter.name, letter.ident, letter.payload, letter.token, DEAD, *failure_of(failure or b"")
+                letter.id,
+                letter.name,
+                letter.ident,
+                letter.payload,
+                letter.token,
+                DEAD,
+                True,
+                *failure_of(failure or b""),
             )
             for letter, failure in zip(chosen, failures, strict=True)
         )
@@ -223,19 +231,15 @@ class Shard:
         return int((yield from evaluate(script("behind_drop"), names, (letters[0].name, *arguments))))
 
 
-def paired(fields: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(fields[::2], fields[1::2], strict=True))
-
-
-def waiting_of(entry_id: str, fields: dict[bytes, bytes], source: str, failure: bytes) -> Waiting:
+def waiting_of(entry_id: str, fields: dict[bytes, bytes], again: bool, failure: bytes) -> Waiting:
     token = token_of(entry_id, fields[b"n"].decode())
-    return Waiting(entry_id, fields[b"k"], fields[b"i"], fields[b"v"], token, source, *failure_of(failure))
+    return Waiting(entry_id, fields[b"k"], fields[b"i"], fields[b"v"], token, STREAM, again, *failure_of(failure))
 
 
 def letter_of(entry_id: str, fields: dict[bytes, bytes]) -> Waiting:
     failures, reason = int(fields[b"f"]), fields[b"r"].decode("utf-8", "replace")
     token = fields[b"o"].decode()
-    return Waiting(entry_id, fields[b"k"], fields[b"i"], fields[b"v"], token, DEAD, failures, 0, reason)
+    return Waiting(entry_id, fields[b"k"], fields[b"i"], fields[b"v"], token, DEAD, True, failures, 0, reason)
 
 
 def failure_of(text: bytes) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""The worker behind ``WriteBehind``: takes a shard, flushes what waits there, entry by entry, and gives it back.
+"""A worker's visit to a shard of a ``WriteBehind``: flushes what waits there, entry by entry, and gives it back.
 
 Promise: a write is flushed after all earlier ones of its entry, by one worker at a time. The lease is looked at as the
 last thing before each COMMIT, so a worker that was held up for longer than its lease rolls back; what remains is one
@@ -10,16 +10,14 @@ and is tried again for as long as it lasts.
 """
 
 import logging
-import os
 import random
-import socket
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import Error, close_old_connections, connections, router
+from django.db import Error, connections, router
 from django.db.models import Model
 from redis.exceptions import RedisError
 
@@ -35,8 +33,8 @@ logger = logging.getLogger("bergizi_redis.cache")
 
 LEASE = 30.0  # seconds
 BATCH = 100  # new writes a visit
-SOONEST, LATEST = 0.02, 1.0  # seconds between two rounds: after one that flushed, and at most
 LONGEST_REASON = 500
+KILLED = "The worker ended in the middle of the flush."
 FOLLOWS = "An earlier write of this entry is a dead letter."
 
 
@@ -58,10 +56,6 @@ class Visited:
 
     def __add__(self, other: "Visited") -> "Visited":
         return Visited(self.flushed + other.flushed, self.failed + other.failed, self.died + other.died)
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
 
 @dataclass(slots=True)
@@ -103,6 +97,8 @@ class Visit:
         for group in groups:
             if group[0].due > now:
                 return
+            if group[0].again and not self._begin(group):
+                return
             try:
                 self._flush(group[-1])
             except (LeaseLost, Held):
@@ -115,6 +111,15 @@ class Visit:
             self.done += Visited(flushed=len(group))
             if self.stopping.is_set():
                 return
+
+    def _begin(self, group: Sequence[Waiting]) -> bool:
+        """Note that it is tried again, as a failure until it succeeds: a flush that kills its worker ends too."""
+        first = group[0]
+        if first.failures >= self.behind.max_failures:
+            self._bury(group, first.failures, first.reason)
+        elif not self._say(self.shard.fail(self.worker, self._ms, first, 0, KILLED)):
+            raise LeaseLost
+        return first.failures < self.behind.max_failures
 
     def _flush(self, write: Waiting) -> None:
         decode = tagged_cache().entries.decode
@@ -187,56 +192,3 @@ def is_down(connection: Any) -> bool:
         return not connection.is_usable()
     except Error:
         return True
-
-
-@dataclass(slots=True)
-class Worker:
-    """Works through all shards of the write-behinds, beside other workers. Not for two threads at once."""
-
-    behinds: Sequence[WriteBehind]
-    name: str = field(default_factory=worker_name)
-    lease: float = LEASE
-    stopping: threading.Event = field(default_factory=threading.Event)
-    done: Visited = field(default_factory=Visited)
-
-    def run(self) -> Visited:
-        """Until ``stopping`` is set. An outage is waited for."""
-        pause = SOONEST
-        while not self.stopping.is_set():
-            try:
-                flushed = self.round().flushed
-            except (RedisError, Held) as error:
-                logger.warning("Write-behind waits: %s", type(error).__name__, extra={"action": "behind_held"})
-                flushed = 0
-            pause = SOONEST if flushed else min(pause * 2, LATEST)
-            self.stopping.wait(pause)
-        return self.done
-
-    def drain(self) -> Visited:
-        """Until nothing waits any more, or ``stopping``; retries are waited for. Raises ``RedisError``, ``Held``."""
-        pause = SOONEST
-        while not self.stopping.is_set() and self.waiting():
-            pause = SOONEST if self.round().flushed else min(pause * 2, LATEST)
-            self.stopping.wait(pause)
-        return self.done
-
-    def round(self) -> Visited:
-        """Each shard once, in random order, so that workers spread."""
-        shards = [(behind, shard) for behind in self.behinds for shard in behind.all_shards()]
-        random.shuffle(shards)
-        done = Visited()
-        close_old_connections()
-        try:
-            for behind, shard in shards:
-                if self.stopping.is_set():
-                    break
-                done += Visit(behind, shard, self.name, self.lease, self.stopping).run() or Visited()
-        finally:
-            self.done += done
-        return done
-
-    def waiting(self) -> int:
-        """Writes that are neither flushed nor dead, and letters that are to be replayed."""
-        server = client(config.WRITE_BEHIND_ALIAS)
-        found = [speak(shard.status(), server) for behind in self.behinds for shard in behind.all_shards()]
-        return sum(status.waiting + status.replayed for status in found)

@@ -5,7 +5,7 @@
 -- KEYS[1] lease  KEYS[2] stream  KEYS[3] failures, hash  KEYS[4] halted, hash  KEYS[5] replay, set
 -- ARGV[1] worker  ARGV[2] lease, ms  ARGV[3] window  ARGV[4] new writes at most
 -- result  nil where another worker has the lease; else {now ms, {{id, {field, value…}}…}, {failure of each, or ''},
---         {entry, dead letters…}, {entries to replay}}
+--         {entry, dead letters…}, {entries to replay}, how many writes were handed out before}
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
   return false
@@ -13,10 +13,12 @@ end
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 local writes = {}
+local before = 0
 if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.pcall('XGROUP', 'CREATE', KEYS[2], 'flush', '0')  -- refused where there is one
   local claimed = redis.call('XAUTOCLAIM', KEYS[2], 'flush', 'worker', 0, '0-0', 'COUNT', ARGV[3])
   writes = claimed[2]
+  before = #writes
   if claimed[1] == '0-0' then
     local fresh = redis.call(
       'XREADGROUP', 'GROUP', 'flush', 'worker', 'COUNT', ARGV[4], 'STREAMS', KEYS[2], '>')
@@ -37,4 +39,4 @@ if #writes + #replayed > 0 then
 else
   redis.call('DEL', KEYS[1])
 end
-return {now, writes, failures, redis.call('HGETALL', KEYS[4]), replayed}
+return {now, writes, failures, redis.call('HGETALL', KEYS[4]), replayed, before}

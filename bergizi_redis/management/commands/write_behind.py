@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
 from bergizi_redis.cache import letters
-from bergizi_redis.cache.flushing import Held, Visited, Worker
+from bergizi_redis.cache.flushing import Held, Visited
+from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.connections import explain
 from bergizi_redis.management.console import Cell, table
