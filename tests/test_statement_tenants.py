@@ -230,5 +230,11 @@ def test_the_place_of_the_tenant_is_told_from_the_text(sql: str, params: list[An
     ],
 )
 def test_what_proves_nothing(sql: str) -> None:
-    proof = proof_of(sql, "t", "k", "id")
-    assert proof is None or values_of(proof, {"name": "a"}) is None
+    assert proof_of(sql, "t", "k", "id") is None
+
+
+@pytest.mark.parametrize("params", [None, {"name": "a"}, ["too short"]])
+def test_parameters_that_do_not_fit_prove_nothing(params: Any) -> None:
+    proof = proof_of('INSERT INTO "t" ("n", "k") VALUES (%s, %s)', "t", "k", "id")
+    assert proof is not None
+    assert values_of(proof, params) is None
