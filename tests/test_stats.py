@@ -22,8 +22,10 @@ from django.core.signals import request_finished
 from bergizi_redis.cache import fleet
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.counters import MOST_TABLES, Counters
+from bergizi_redis.cache.crowds import look_together
 from bergizi_redis.cache.domains import inventory, menu
 from bergizi_redis.cache.fleet import Sender, read_fleet
+from bergizi_redis.cache.reading import Found
 from bergizi_redis.cache.stats import OTHERS, SLOWEST, latency, rows
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import speak
@@ -75,15 +77,22 @@ def test_what_was_computed_and_what_it_cost_is_counted(cache: TaggedRedisCache) 
     assert row["cost_ms"] >= 10
 
 
-def test_tasks_that_look_together_are_counted_each(cache: TaggedRedisCache) -> None:
-    menu.set("sppg-a", 1, "x")
+def test_tasks_that_are_given_anothers_look_are_counted_too(cache: TaggedRedisCache) -> None:
+    address = menu.lookup("sppg-a", 1).address
+    looks = 0
 
-    async def read_together() -> None:
-        await asyncio.gather(*(menu.aget_or_compute("sppg-a", 1, str) for _ in range(100)))
+    async def look() -> Found:
+        nonlocal looks
+        looks += 1  # and Redis would count them
+        await asyncio.sleep(0)
+        return Found("x", b"")
 
-    asyncio.run(read_together())
-    row = cache.stats()["by_tenant"]["sppg-a"]
-    assert (row["hits"], row["misses"]) == (100, 0)
+    async def look_all() -> list[Found]:
+        return await asyncio.gather(*(look_together(cache.entries, address, look) for _ in range(40)))
+
+    assert [found.value for found in asyncio.run(look_all())] == ["x"] * 40
+    assert looks < 40
+    assert cache.stats()["by_tenant"]["sppg-a"]["hits"] == 40 - looks
 
 
 def test_reads_are_timed(cache: TaggedRedisCache) -> None:
