@@ -1,8 +1,8 @@
 """Threads read and write all the while: a failover behind Sentinels, and slots of a cluster that move.
 
 Nothing raises, nothing old is served, and values are stored again without a restart. What a reader must see is noted
-when the invalidation has returned: sent, or owed by this process and sent before it reads. Taken away, these guards
-turned them red: owing an invalidation, and settling before a read.
+when the invalidation has returned: sent, or owed by this process and sent before it reads. Taken away, the comparison
+of digests in ``look`` turned both red.
 """
 
 import copy
