@@ -148,3 +148,30 @@ if pytest is not None:
         """Redis is down for the whole test: see ``redis_is_down``."""
         with redis_is_down():
             yield
+
+    # The functions, for tests that would rather name a fixture than import.
+
+    @pytest.fixture(name="assert_invalidates")
+    def _assert_invalidates() -> Any:
+        """``assert_invalidates(Model, key)``"""
+        return assert_invalidates
+
+    @pytest.fixture(name="assert_keeps_warm")
+    def _assert_keeps_warm() -> Any:
+        """``assert_keeps_warm(Model, key)``"""
+        return assert_keeps_warm
+
+    @pytest.fixture(name="redis_is_down")
+    def _redis_is_down() -> Any:
+        """``with redis_is_down():``"""
+        return redis_is_down
+
+    @pytest.fixture(name="pause_at")
+    def _pause_at() -> Any:
+        """``with pause_at("before_store") as paused:``"""
+        return pause_at
+
+    @pytest.fixture(name="count_round_trips")
+    def _count_round_trips() -> Any:
+        """``with count_round_trips() as trips:``"""
+        return count_round_trips

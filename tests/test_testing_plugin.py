@@ -1,7 +1,7 @@
 """What ``bergizi_redis.testing`` offers to projects: isolation, assertions about invalidation, and the pytest plugin.
 
-The assertions were seen to fail where they should by tests of their own below; taking out the running of what waits
-for the commit turns ``test_in_a_test_case…`` red, and the removal of keys ``test_keys_are_gone_afterwards``.
+Taken away once to see these tests go red: running what waits for the commit, and what the test wrote before
+(``in_a_test_case``), and removing the keys (``keys_are_gone``).
 """
 
 import configparser
@@ -338,6 +338,16 @@ def test_the_plugin_leaves_a_project_without_django_alone(tmp_path: Path) -> Non
     ended = run_pytest(tmp_path, "-p", "no:django", "--strict-config", "--strict-markers")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 passed" in ended.stdout
+
+
+def test_the_functions_are_fixtures_too(tmp_path: Path) -> None:
+    names = ("assert_invalidates", "assert_keeps_warm", "redis_is_down", "pause_at", "count_round_trips")
+    (tmp_path / "test_plain.py").write_text(
+        f"from bergizi_redis import testing\n\ndef test_plain({', '.join(names)}):\n"
+        + "".join(f"    assert {name} is testing.{name}\n" for name in names)
+    )
+    ended = run_pytest(tmp_path, "-p", "no:django")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_isolation_without_settings_says_what_is_missing(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Runs of warmers: how fast they start, what they know of one another, and what a visitor has to do with it.
 
 Guards taken away once to see these tests go red: the claim (``two_runs_at_once``), the record of what is done
-(``a_resumed_run``, ``a_killed_run``), giving a task back after it failed (``a_failed_task``), the lease of a lookup
-(``a_visitor_and_a_warmer``), and the token that is read before computing (``invalidated_while_it_is_warmed``).
+(``a_resumed_run``, ``a_killed_run``), giving a task back, and only one's own (``a_killed_run``,
+``what_another_has_taken``), beginning afresh, renewing, and the lease of a lookup (``a_visitor_and_a_warmer``).
 """
 
 import io
