@@ -37,6 +37,7 @@ from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.queries import CachedQuerySet, cache_query
 from bergizi_redis.cache.queryplans import address_of_query, nameable
 from bergizi_redis.exceptions import CacheKeyError, ConfigurationError, NotCacheable, TenantRequired
+from bergizi_redis.signals import cache_lied
 from bergizi_redis.tenancy import use_tenant
 from tests.models import Dish, Kitchen, Packed, Recipe, Remark, Special, Step
 
@@ -715,6 +716,33 @@ def test_a_cached_query_inside_another_one_is_a_subquery(kitchen: Kitchen) -> No
     assert asked(lambda: list(outer)) == 1
     assert tables(outer) == {"tests_recipe", "tests_step"}
     assert isinstance(outer, CachedQuerySet)
+
+
+# Statistics
+
+
+def test_queries_are_counted_by_model_and_tenant_and_a_wrong_one_is_told(
+    cache: TaggedRedisCache, settings: Any, kitchen: Kitchen
+) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "VERIFY_SAMPLE": 1.0}
+    lies: list[str] = []
+
+    def hear(sender: Any, domain: str, **_: Any) -> None:
+        lies.append(domain)
+
+    cache_lied.connect(hear)
+    try:
+        rows = Recipe.plain.prefetch_related("dishes")
+        for _ in range(2):
+            assert cache_query(rows).count() == len(cache_query(rows)) == len(cache_query(kitchen.recipes.all()))
+        assert lies == []
+        connection.connection.execute("UPDATE tests_recipe SET name = 'past Django'")
+        assert [row.name for row in cache_query(rows)] == ["rawon", "soto"]
+        assert lies == ["query.tests.recipe"]
+    finally:
+        cache_lied.disconnect(hear)
+    assert cache.stats()["by_domain"]["query.tests.recipe"]["verified"] == 4
+    assert cache.stats()["by_tenant"][TENANT]["lies"] == 1
 
 
 # Outages

@@ -2,7 +2,7 @@
 
 Promise: a result is served only while no table that the query reads has been written since before it ran. Every result
 belongs to the tenant in force. A transaction that has written one of the tables asks the database. Round trips: 1 on a
-hit, 2 on a miss; 0 and no query where Django knows that there are no rows. Redis down: the database is asked.
+hit, 3 on a miss; 0 and no query where Django knows that there are no rows. Redis down: the database is asked.
 
 The result is a query set: ``.count()``, ``.exists()``, ``.values(…)``, ``.filter(…)``, slices, ``.first()``, ``.get()``
 and ``.iterator()`` are cached each for itself. Not cached: ``aggregate()``, ``raw()``, ``explain()``, what writes. The
@@ -22,6 +22,7 @@ from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.querychecks import check
 from bergizi_redis.cache.queryplans import able, address_of_query
 from bergizi_redis.cache.transactions import has_written
+from bergizi_redis.cache.verify import is_sampled, verify
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import CacheKeyError, NotCacheable
 from bergizi_redis.tenancy import current_tenant, find_tenant
@@ -49,19 +50,17 @@ class CachedQuerySet(QuerySet[M, R]):
         if lookup is None:
             super()._fetch_all()
             return
-        # Objects that the caller holds are not remembered with the rows: they are handed to them each time.
-        known, queryset._known_related_objects = queryset._known_related_objects, {}
-        try:
-            with lookup as entry:
-                if entry.missed:
-                    super()._fetch_all()
-                    entry.store(queryset._result_cache, self._seconds())
-        finally:
-            queryset._known_related_objects = known
-        queryset._result_cache = entry.value
+        queryset._result_cache = self._answer(lookup, self._rows, verified=queryset.ordered)
         queryset._prefetch_done = True
-        if known and issubclass(queryset._iterable_class, ModelIterable):
+        if queryset._known_related_objects and issubclass(queryset._iterable_class, ModelIterable):
             introduce(queryset)
+
+    def _rows(self) -> list[Any]:
+        """From the database, without the objects that the caller holds: those are handed to the rows each time."""
+        clone: Any = self._chain()  # type: ignore[attr-defined]
+        clone._known_related_objects = {}
+        super(CachedQuerySet, clone)._fetch_all()
+        return list(clone._result_cache)
 
     def count(self) -> int:
         return int(self._remembered("count", super().count))
@@ -83,11 +82,15 @@ class CachedQuerySet(QuerySet[M, R]):
     def _remembered(self, operation: str, compute: Callable[[], Any]) -> Any:
         queryset: Any = self
         lookup = self._lookup(operation) if queryset._result_cache is None else None
-        if lookup is None:
-            return compute()
+        return compute() if lookup is None else self._answer(lookup, compute)
+
+    def _answer(self, lookup: Lookup, compute: Callable[[], Any], verified: bool = True) -> Any:
+        """Rows in no order may come in another one, which is no lie: they are not ``verified``."""
         with lookup as entry:
             if entry.missed:
                 entry.store(compute(), self._seconds())
+            elif verified and is_sampled():
+                verify(entry, compute)
         return entry.value
 
     def _seconds(self) -> float | None:

@@ -59,7 +59,7 @@ def address_of_query(queryset: Any, operation: str) -> tuple[TaggedRedisCache, A
     name = (django.VERSION[:2], operation, [read.name for read in reads], state_of(tables))
     domain = domain_of(queryset.model)
     versions = versions_read(cache.key_prefix, tenant, mine, tables - mine)
-    return cache, Address(keys.cache_entry(tenant, domain, fingerprint(name)), versions, domain)
+    return cache, Address(keys.cache_entry(tenant, domain, fingerprint(name)), versions, domain, tenant)
 
 
 def able(cache: TaggedRedisCache) -> TaggedRedisCache:
