@@ -26,10 +26,10 @@ from tests.spoken import WAYS, Spoken
 TENANTS = [f"sppg-{number}" for number in range(12)]  # spread over all three
 
 
-def caches_at(settings: Any, url: str) -> tuple[TaggedRedisCache, TaggedRedisCache]:
+def caches_at(settings: Any, url: str, max_staleness: float = 10.0) -> tuple[TaggedRedisCache, TaggedRedisCache]:
     """The cache with a near one, and the same as another process sees it."""
     aliases = copy.deepcopy(settings.CACHES)
-    aliases["default"] |= {"LOCATION": url, "OPTIONS": {"NEAR_CACHE": {"max_staleness": 0.4}}}
+    aliases["default"] |= {"LOCATION": url, "OPTIONS": {"NEAR_CACHE": {"max_staleness": max_staleness}}}
     aliases["other"] = aliases["default"] | {"LOCATION": f"{url}?client_name=other", "OPTIONS": {}}
     settings.CACHES = aliases
     return caches["default"], caches["other"]  # type: ignore[return-value]
@@ -112,7 +112,7 @@ def test_when_slots_move_all_is_forgotten_though_no_key_is_told_of(
     settings: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Mirror, "changed", lambda self, names: None)
-    cache, _ = caches_at(settings, cluster.url)
+    cache, _ = caches_at(settings, cluster.url, 0.4)
     names = near_entries(cache)
     source, target = cluster.nodes[:2]
     slot = 0
@@ -126,7 +126,7 @@ def test_when_slots_move_all_is_forgotten_though_no_key_is_told_of(
 
 def test_a_primary_that_is_replaced_is_not_believed_any_more(settings: Any, watched: Watched) -> None:
     """It is made a replica and goes on answering; the Sentinels name another one."""
-    cache, other = caches_at(settings, watched.url)
+    cache, other = caches_at(settings, watched.url, 0.4)
     cache.set("k", "old", 60, tags=["menus"])
     name = cache.made("k")
     brought_near(cache, name, lambda: cache.get("k"))
