@@ -25,6 +25,7 @@ from django.db import connections
 from bergizi_redis import keys
 from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.domains import tagged_cache
+from bergizi_redis.cache.process import LOG_EVERY
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
 
@@ -36,6 +37,7 @@ RELAY_EVERY = 60.0  # seconds between two looks at the table, where this process
 AT_ONCE = 500  # rows
 
 _has_table: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_told_at: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when the log was last told that there is none
 
 
 def is_noting(connection: Any, version_keys: Collection[str]) -> bool:
@@ -46,13 +48,16 @@ def is_noting(connection: Any, version_keys: Collection[str]) -> bool:
             "The write was refused: Redis is down, so what it makes void could not be fenced, and WRITES_ON_OUTAGE "
             "says 'refuse'. Try again when Redis answers."
         )
-    if policy == "outbox" and not has_table(connection):
+    if policy != "outbox" or has_table(connection):
+        return policy == "outbox"
+    now = time.monotonic()
+    if now - _told_at.get(connection, -LOG_EVERY) >= LOG_EVERY:
+        _told_at[connection] = now
         logger.warning(
             "Redis is down and the database %r has no table %s to note in what a write voids: run migrate there.",
             connection.alias, TABLE, extra={"action": "outbox_missing"},
         )  # fmt: skip
-        return False
-    return policy == "outbox"
+    return False
 
 
 def policy_of(version_keys: Collection[str]) -> str:
