@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, connections, models, transaction
 from django.db.models import Count, Exists, F, Func, OuterRef, Prefetch, Q, Value
 from django.db.models.expressions import RawSQL
@@ -168,6 +169,17 @@ def test_the_async_twins_answer_from_the_cache_too(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(SQLCompiler, "execute_sql", lambda *_, **__: pytest.fail("the database was asked"))
     assert asyncio.run(run()) == before
     assert before == [["rawon", "soto"], ["rawon", "soto"], 2, True, "rawon", "soto", ["rawon", "soto"]]
+
+
+def test_in_an_event_loop_only_the_async_methods_work_warm_or_cold(kitchen: Kitchen) -> None:
+    async def act() -> None:
+        for ask in (list, len, bool):
+            with pytest.raises(SynchronousOnlyOperation):
+                ask(cache_query(Dish.objects.all()))
+
+    asyncio.run(act())
+    list(cache_query(Dish.objects.all()))
+    asyncio.run(act())
 
 
 def test_a_hit_is_one_round_trip_and_a_query_without_rows_none(commands: Any) -> None:

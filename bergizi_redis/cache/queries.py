@@ -16,6 +16,7 @@ from typing import Any, TypeVar, overload
 from django.core.exceptions import EmptyResultSet
 from django.db.models import Manager, Model, QuerySet
 from django.db.models.query import ModelIterable
+from django.utils.asyncio import async_unsafe
 
 from bergizi_redis.cache.domains import checked_life, tagged_cache
 from bergizi_redis.cache.lookup import Lookup
@@ -102,6 +103,7 @@ class CachedQuerySet(QuerySet[M, R]):
         is_explicit = self._life is not None
         if queryset._for_write or self._seconds() is None or not (is_explicit or find_tenant()):
             return None
+        refuse_in_loop()
         try:
             cache, address = address_of_query(self, operation)
         except EmptyResultSet:
@@ -168,6 +170,11 @@ def cached_class(kind: type[Any]) -> type[Any]:
 def listed() -> dict[str, float]:
     """``QUERY_CACHE`` with its labels in lower case."""
     return {label.lower(): life for label, life in config.QUERY_CACHE.items()}
+
+
+@async_unsafe
+def refuse_in_loop() -> None:
+    """Django's ``SynchronousOnlyOperation`` in an event loop, on a hit too: not only when the cache is cold."""
 
 
 def introduce(queryset: Any) -> None:
