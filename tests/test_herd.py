@@ -221,19 +221,49 @@ def test_a_task_that_is_cancelled_lets_another_compute(waiters: Waiters) -> None
     assert sum(isinstance(one, asyncio.CancelledError) for one in results) == 1
 
 
+def test_a_task_that_gives_up_waiting_disturbs_nobody(waiters: Waiters) -> None:
+    async def main() -> list[Any]:
+        go = asyncio.Event()
+
+        async def compute() -> str:
+            await go.wait()
+            return "computed"
+
+        tasks = [asyncio.create_task(menu.aget_or_compute(TENANT, 1, compute)) for _ in range(4)]
+        await asyncio.to_thread(waiters.expect, 3)
+        tasks[-1].cancel()  # the first to come leads
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert sum(isinstance(one, asyncio.CancelledError) for one in results) == 1
+    assert results.count("computed") == 3
+
+
 def test_when_every_computing_fails_nobody_waits_for_all_the_others(waiters: Waiters) -> None:
-    calls = []
-    lock = threading.Lock()
+    """After three that failed the rest compute beside one another."""
+    lock, two_at_once = threading.Lock(), threading.Event()
+    calls: list[int] = []
+    computing: set[int] = set()
 
     def fail() -> None:
         with lock:
             calls.append(1)
-        if len(calls) == 1:
+            number = len(calls)
+            computing.add(number)
+            if len(computing) > 1:
+                two_at_once.set()
+        if number == 1:
             waiters.expect(19)
+        if number > herd.ATTEMPTS:
+            assert two_at_once.wait(DEADLINE)
+        with lock:
+            computing.discard(number)
         raise ZeroDivisionError
 
     threads = Threads(20, lambda: menu.get_or_compute(TENANT, 1, fail)).join()
-    assert len(threads.errors) == len(calls) == 20
+    assert [type(error) for error in threads.errors] == [ZeroDivisionError] * 20
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -242,7 +272,7 @@ def test_a_function_that_asks_for_itself_computes(way: str) -> None:
         inner = Spoken(menu, way).get_or_compute if way == "blocking" else menu.get_or_compute
         return ["outer", inner(TENANT, 1, lambda: "inner")]
 
-    with ends_within():
+    with ends_within(5.0):
         assert Spoken(menu, way).get_or_compute(TENANT, 1, outer) == ["outer", "inner"]
 
 
@@ -252,7 +282,7 @@ def test_a_coroutine_that_asks_for_itself_over_a_task_or_a_thread_computes() -> 
         thread = await sync_to_async(menu.get_or_compute)(TENANT, 1, lambda: "thread")
         return [task, thread]
 
-    with ends_within():
+    with ends_within(5.0):
         found = asyncio.run(menu.aget_or_compute(TENANT, 1, outer))
     assert found == ["task", "task"]  # what the task has stored, the thread finds
 
@@ -288,7 +318,7 @@ def test_two_that_need_one_another_do_not_wait_for_each_other() -> None:
 
         return computed
 
-    with ends_within(3.0):
+    with ends_within(5.0):
         one = Threads(1, lambda: menu.get_or_compute(TENANT, 1, compute(1, 2)))
         two = Threads(1, lambda: menu.get_or_compute(TENANT, 2, compute(2, 1)))
         results = [*one.join().results, *two.join().results]
@@ -308,7 +338,7 @@ def test_what_blocks_a_loop_waits_for_nobody() -> None:
     async def blocking() -> Any:
         return menu.get_or_compute(TENANT, 1, lambda: "computed here")
 
-    with ends_within():
+    with ends_within(5.0):
         assert asyncio.run(main()) == "computed here"
 
 
@@ -332,18 +362,18 @@ def test_what_a_loop_runs_in_a_thread_does_not_wait_for_that_loop() -> None:
     async def main() -> Any:
         return await asyncio.gather(menu.aget_or_compute(TENANT, 1, compute), reader())
 
-    with ends_within(4.0):
+    with ends_within(5.0):
         assert asyncio.run(main()) == ["computed", "computed beside"]
 
 
 def test_tenants_do_not_wait_for_one_another() -> None:
-    with menu.lookup("sppg-a", 1) as entry, ends_within():
+    with menu.lookup("sppg-a", 1) as entry, ends_within(5.0):
         assert entry.missed
         assert Threads(1, lambda: menu.get_or_compute("sppg-b", 1, lambda: "b")).join().results == ["b"]
 
 
 def test_one_key_with_other_tags_is_another_entry(cache: TaggedRedisCache) -> None:
-    with cache.lookup("k", tags=["menus"]) as entry, ends_within():
+    with cache.lookup("k", tags=["menus"]) as entry, ends_within(5.0):
         assert entry.missed
         threads = Threads(1, lambda: cache.get_or_set("k", lambda: "other", 60, tags=["recipes"]))
         assert threads.join().results == ["other"]
@@ -355,12 +385,12 @@ def test_a_transaction_whose_values_may_not_be_stored_shares_nothing() -> None:
     computing = Computing()
     other = Threads(1, lambda: menu.get_or_compute(TENANT, 1, computing))
     computing.await_call()
-    with transaction.atomic(), ends_within():
+    with transaction.atomic(), ends_within(5.0):
         assert menu.get_or_compute(TENANT, 1, lambda: "the snapshot's") == "the snapshot's"
     computing.go.set()
     assert other.join().results == [1]
     menu.invalidate(TENANT)
-    with transaction.atomic(), menu.lookup(TENANT, 1) as entry, ends_within():
+    with transaction.atomic(), menu.lookup(TENANT, 1) as entry, ends_within(5.0):
         assert entry.missed
         assert Threads(1, lambda: menu.get_or_compute(TENANT, 1, lambda: "all others'")).join().results
     assert menu.get(TENANT, 1) == "all others'"
@@ -410,7 +440,7 @@ def test_what_cannot_be_serialized_reaches_who_computes_and_the_others_try(waite
 
 def test_who_waits_in_vain_computes(cache: TaggedRedisCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(herd, "patience", lambda cost: (0.05, 0.1))
-    with menu.lookup(TENANT, 1) as entry, ends_within(3.0):
+    with menu.lookup(TENANT, 1) as entry, ends_within(5.0):
         assert entry.missed
         assert Threads(3, lambda: menu.get_or_compute(TENANT, 1, lambda: "own")).join().results == ["own"] * 3
     assert menu.get(TENANT, 1) == "own"
@@ -421,21 +451,21 @@ def test_a_block_that_stores_nothing_lets_the_next_compute_at_once(cache: Tagged
         lease = entry._turn.lease_key  # type: ignore[union-attr]
         assert raw.exists(lease)
     assert not raw.exists(lease)
-    with ends_within():
+    with ends_within(5.0):
         assert menu.get_or_compute(TENANT, 1, lambda: "next") == "next"
     assert not raw.exists(lease)
 
 
 def test_a_lookup_that_was_never_left_is_waited_for_once(
-    cache: TaggedRedisCache, monkeypatch: pytest.MonkeyPatch
+    waiters: Waiters, monkeypatch: pytest.MonkeyPatch, raw: Any
 ) -> None:
     monkeypatch.setattr(herd, "patience", lambda cost: (0.05, 0.1))
     Threads(1, lambda: menu.lookup(TENANT, 1).__enter__()).join()
-    with ends_within(3.0):
-        assert menu.get_or_compute(TENANT, 1, lambda: "computed") == "computed"
-    menu.invalidate(TENANT)
-    with ends_within():
-        assert menu.get_or_compute(TENANT, 1, lambda: "again") == "again"
+    assert menu.get_or_compute(TENANT, 1, lambda: "computed") == "computed"
+    waiters.expect(1)
+    raw.delete(menu.lookup(TENANT, 1).address.key)
+    assert menu.get_or_compute(TENANT, 1, lambda: "again") == "again"
+    assert not waiters.flights.acquire(blocking=False)
 
 
 def test_a_forked_child_waits_for_nothing_of_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:

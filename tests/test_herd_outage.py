@@ -74,7 +74,7 @@ def test_of_many_readers_without_redis_one_computes_at_a_time(
 ) -> None:
     down()
     compute = Numbers(waiters, 19)
-    with ends_within(5.0):
+    with ends_within(DEADLINE):
         results = Threads(20, lambda: menus.get_or_compute(TENANT, 1, compute)).join().results
     assert compute.calls == 2
     assert sorted(results) == [1] + [2] * 19
@@ -91,7 +91,7 @@ def test_redis_going_down_while_one_computes_costs_the_others_nothing(
         server.kill()
         return number
 
-    with ends_within(5.0):
+    with ends_within(DEADLINE):
         results = Threads(10, lambda: menus.get_or_compute(TENANT, 1, then_down)).join().results
     assert results == [1] * 10
 
@@ -104,7 +104,7 @@ def test_redis_going_down_while_a_lease_is_waited_for_lets_the_waiter_compute(
     token = cache.look(address).token
     with server.client() as raw:
         raw.set(keys.lease(address.key), token + b"another!", px=60_000)
-    with ends_within(4.0):
+    with ends_within(DEADLINE):
         thread = Threads(1, lambda: menus.get_or_compute(TENANT, 1, lambda: "computed"))
         waiters.expect_poll()
         down()
@@ -117,11 +117,11 @@ def test_a_lease_that_an_outage_kept_is_no_hindrance_after_it(menus: Spoken, ser
         assert not entry.store("lost")
     server.resume()
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
-    with ends_within(4.0):
+    with ends_within(DEADLINE):
         while not (found := cache.look(entry.address)).token:  # the circuit asks again after a second
             pass
     assert found.value in (MISSING, "lost")
-    with ends_within():
+    with ends_within(5.0):
         assert menus.get_or_compute(TENANT, 1, lambda: "computed") in ("computed", "lost")
 
 

@@ -129,7 +129,7 @@ def test_near_its_end_one_computes_while_the_others_are_served(way: str, later: 
     later(60)  # the end: an early one, for it counts in whole seconds
     with menu.lookup(TENANT, 1) as entry:
         assert entry.missed  # this one is to refresh it
-        with ends_within():
+        with ends_within(5.0):
             others = Threads(5, lambda: menus.get_or_compute(TENANT, 1, compute, 60)).join()
         assert others.results == [1] * 5
         entry.store("new", 60)
@@ -145,7 +145,7 @@ def test_who_is_not_the_first_to_refresh_serves_what_is_there(raw: "Redis", late
     later(61)
     for lease in (token + b"another!", bytes(16) + b"another!"):
         raw.set(keys.lease(found.address.key), lease, px=60_000)
-        with ends_within():
+        with ends_within(5.0):
             assert orders.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "old"
 
 
@@ -160,7 +160,7 @@ def test_beyond_its_life_an_entry_is_served_while_one_computes_it(spoken: Spoken
     key = orders.lookup(TENANT, 1).address.key
     assert 650 < raw.ttl(key) <= 660
     later(61)
-    with orders.lookup(TENANT, 1) as entry, ends_within():
+    with orders.lookup(TENANT, 1) as entry, ends_within(5.0):
         assert entry.missed
         served = Threads(5, lambda: spoken.get_or_compute(TENANT, 1, lambda: pytest.fail("computed"))).join().results
         assert served == ["old"] * 5
@@ -247,7 +247,7 @@ def test_functions_and_lookups_may_be_stale_too(cache: TaggedRedisCache, later: 
     later(61)
     with function.lookup() as one, afunction.lookup() as two, cache.lookup("k", tags=["menus"], stale=600) as three:
         assert [one.missed, two.missed, three.missed] == [True] * 3
-        with ends_within():
+        with ends_within(5.0):
             assert Threads(2, function).join().results == ["computed"] * 2
             assert Threads(2, lambda: asyncio.run(afunction())).join().results == ["computed"] * 2
 
