@@ -5,7 +5,7 @@ it or has said what nobody asked for. Costs no round trip.
 """
 
 import threading
-import time
+from collections import deque
 from queue import Empty, Full
 from typing import Any
 
@@ -22,53 +22,83 @@ POOL_IS_FULL = (
 )
 
 
+class _Turn:
+    """One that waits: ``come`` is released when ``item`` is there."""
+
+    __slots__ = ("come", "item")
+
+    def __init__(self) -> None:
+        self.come = threading.Lock()
+        self.come.acquire()
+        self.item: Any = None
+
+
 class Places:
     """The pool's places, the last given back on top; None is one whose connection is not made yet.
 
-    In place of ``queue.LifoQueue``, which takes a lock and a condition although something is free. Here only who waits
-    does: a list's ``pop`` and ``append`` are one step each. Who waits says so *before* looking once more, and who gives
-    back looks for waiters *after* it: one of the two sees the other.
+    In place of ``queue.LifoQueue``, which takes a lock and a condition although something is free, and where a thread
+    that asks all the time takes each place before those who wait have woken. Here only who waits takes a lock, for a
+    list's ``pop`` and ``append`` are one step each; and whoever waits is served in turn, before who comes later. Who
+    waits gets in line *before* looking once more, and who gives back looks at the line *after* it: one sees the other.
     """
 
     def __init__(self, size: int) -> None:
         self.queue: list[Any] = []
         self._size = size
-        self._waiting = 0
-        self._returned = threading.Condition(threading.Lock())
+        self._line: deque[_Turn] = deque()
+        self._lock = threading.Lock()
 
     def put_nowait(self, item: Any) -> None:
         if len(self.queue) >= self._size:
             raise Full
         self.queue.append(item)
-        if self._waiting:
-            with self._returned:
-                self._returned.notify()
+        if self._line:
+            self._serve()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """The top one; ``Empty`` after ``timeout`` seconds, or what is left of the caller's budget."""
-        try:
-            return self.queue.pop()
-        except IndexError:
-            left = seconds_left()
-            return self._wait(timeout if left is None else left)
+        if not self._line:
+            try:
+                return self.queue.pop()
+            except IndexError:
+                pass
+        left = seconds_left()
+        return self._wait(timeout if left is None else left)
 
     def _wait(self, seconds: float | None) -> Any:
-        deadline = None if seconds is None else time.monotonic() + seconds
-        with self._returned:
-            self._waiting += 1
+        turn = _Turn()
+        self._line.append(turn)
+        try:
+            self._serve()
+            has_come = turn.come.acquire(timeout=-1 if seconds is None else seconds)
+        except BaseException:  # a signal's
+            if not self._leave(turn):
+                self.put_nowait(turn.item)
+            raise
+        if not has_come and self._leave(turn):
+            raise Empty
+        return turn.item
+
+    def _serve(self) -> None:
+        """Hand what is free to those in line."""
+        with self._lock:
+            while self._line:
+                try:
+                    item = self.queue.pop()
+                except IndexError:
+                    return
+                turn = self._line.popleft()
+                turn.item = item
+                turn.come.release()
+
+    def _leave(self, turn: _Turn) -> bool:
+        """False where the turn had come already."""
+        with self._lock:
             try:
-                while True:
-                    try:
-                        return self.queue.pop()
-                    except IndexError:
-                        left = None if deadline is None else deadline - time.monotonic()
-                        if left is not None and left <= 0:
-                            raise Empty from None
-                        self._returned.wait(left)
-            finally:
-                self._waiting -= 1
-                if self.queue:  # what woke this one may have been meant for two, or this one was interrupted
-                    self._returned.notify()
+                self._line.remove(turn)
+            except ValueError:
+                return False
+            return True
 
 
 def is_ordinary(pool: Any) -> bool:

@@ -1,16 +1,17 @@
 """The short way of a command – pool, connection, client – keeps what the long one of redis-py promised.
 
-Each guard was taken away once to see its test go red: that who waits says so before looking once more, that who gives
-back looks for waiters, the place that is kept where a connection cannot be made, the question to the kernel and to the
-parser before a connection is used again, the closing of an interrupted one, the failed try that counts as the first,
-the grain of the time-outs, the exceptions from the short way, and the depth of the copies that settings are compared
-with.
+Each guard was taken away once to see its test go red: that who waits gets in line before looking once more, that who
+gives back looks at the line, that who comes later does not pass it, that who is interrupted leaves it, the place that
+is kept where a connection cannot be made, the question to the kernel and to the parser before a connection is used
+again, the closing of an interrupted one, the failed try that counts as the first, the grain of the time-outs, the
+exceptions from the short way, and the depth of the copies that settings are compared with.
 """
 
 import asyncio
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Full
@@ -51,6 +52,10 @@ def at(settings: Any) -> Iterator[Callable[..., Any]]:
     connections.disconnect_all()
 
 
+class Interrupted(BaseException):
+    """As a signal's."""
+
+
 # Places
 
 
@@ -87,6 +92,40 @@ def test_what_is_given_back_between_looking_and_waiting_is_not_missed() -> None:
     taker.join(5)  # woken, rather than after its minute
     assert got == ["given back"]
     giver.join(5)
+
+
+def test_who_waits_is_served_before_who_comes_later() -> None:
+    """A thread that asks all the time would take each place again before those who wait have woken."""
+    places = Places(1)
+    got: list[str] = []
+    waiting = threading.Thread(target=lambda: got.append(places.get(timeout=60)), daemon=True)
+    waiting.start()
+    deadline = time.monotonic() + 5
+    while not places._line and time.monotonic() < deadline:
+        time.sleep(0.001)
+    places.queue.append("place")  # as by one who gives it back, and is just about to serve the line
+    with pytest.raises(Empty):
+        places.get(timeout=0.01)
+    waiting.join(5)
+    assert got == ["place"]
+
+
+def test_who_is_interrupted_while_waiting_leaves_the_place_and_the_line() -> None:
+    class Signalled(Places):
+        def _serve(self) -> None:
+            super()._serve()
+            if threading.current_thread() is threading.main_thread():
+                raise Interrupted
+
+    places = Signalled(1)
+    with pytest.raises(Interrupted):
+        places.get(timeout=5)
+    assert not places._line
+    threading.Thread(target=places.put_nowait, args=("place",)).run()
+    with pytest.raises(Interrupted):
+        places._wait(5)  # as if it had come back between looking and waiting
+    assert places.queue == ["place"]
+    assert places.get() == "place"
 
 
 def test_each_of_many_that_wait_gets_one() -> None:
@@ -138,10 +177,6 @@ def test_a_connection_of_another_process_is_not_taken_back(at: Any, redis_url: s
     pool.release(connection)
     assert connection not in pool.pool.queue
     assert len(pool.pool.queue) == pool.max_connections
-
-
-class Interrupted(BaseException):
-    """As a signal's."""
 
 
 def test_a_command_that_was_interrupted_leaves_no_answer_to_the_next(at: Any, server: PrivateServer) -> None:
