@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed
 	@PYTHONDEVMODE=1 $(RUN) -m pytest tests -n $(WORKERS) --dist worksteal $(ARGS)
 
 soak: $(VENV)/.installed-dev ## Run what takes minutes: a million random operations, django-redis's own suite
-	@$(RUN) -m pytest tests -m soak -s $(ARGS)
+	@$(RUN) -m pytest tests -m soak -n $(WORKERS) $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks, peers side by side
 	@for file in benchmarks/[a-z]*.py; do $(RUN) "$$file" $(ARGS) || exit 1; done

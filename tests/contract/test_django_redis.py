@@ -15,8 +15,6 @@ import pytest
 
 from tests.contract.django_redis_suite import OURS, SETTINGS, THEIRS, Suite, servers, suite_for
 
-AT_ONCE = 4  # they mostly sleep, but some compare times
-
 # (test, settings file or "" for all): why it cannot pass
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("test_custom_key_function", ""): "it lists the whole database: the version behind invalidate_all() is there too",
@@ -38,24 +36,17 @@ PASSES_HERE = {("test_close_disconnect_settings_cache", "sqlite_sentinel")}
 
 
 @pytest.mark.soak
-def test_what_passes_with_their_backend_passes_with_ours() -> None:
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_what_passes_with_their_backend_passes_with_ours(settings: str) -> None:
     with ExitStack() as stack:
-        runs: dict[tuple[str, str], Suite] = {}
+        suites = []
         for backend in (THEIRS, OURS):
             place = stack.enter_context(tempfile.TemporaryDirectory())
-            server, sentinel = stack.enter_context(servers(place))
-            for settings in SETTINGS:
-                runs[backend, settings] = suite_for(backend, server, sentinel, Path(place) / settings)
-        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-        asked = {run: pool.submit(suite.outcomes, run[1]) for run, suite in runs.items()}
-        found = {run: outcomes.result() for run, outcomes in asked.items()}
-    differing = set()
-    for settings in SETTINGS:
-        theirs, ours = found[THEIRS, settings], found[OURS, settings]
-        assert sum(outcome == "passed" for outcome in theirs.values()) > 100
-        for name, outcome in theirs.items():
-            if outcome == "passed" and ours.get(name) != "passed":
-                differing.add((re.sub(r"\[.*|^.*\.", "", name), settings))
-    everywhere = [settings for settings in SETTINGS if settings not in NOT_OURS]
-    listed = {(test, one) for test, which in DIFFERENCES for one in ([which] if which else everywhere)}
-    assert differing == listed - PASSES_HERE
+            suites.append(suite_for(backend, *stack.enter_context(servers(place)), Path(place) / settings))
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        theirs, ours = pool.map(Suite.outcomes, suites, (settings, settings))
+    assert sum(outcome == "passed" for outcome in theirs.values()) > 100
+    passing = [name for name, outcome in theirs.items() if outcome == "passed"]
+    differing = {re.sub(r"\[.*|^.*\.", "", name) for name in passing if ours.get(name) != "passed"}
+    listed = {test for test, which in DIFFERENCES if settings not in NOT_OURS and which in ("", settings)}
+    assert differing == {test for test in listed if (test, settings) not in PASSES_HERE}
