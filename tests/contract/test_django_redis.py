@@ -36,17 +36,17 @@ PASSES_HERE = {("test_close_disconnect_settings_cache", "sqlite_sentinel")}
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_what_passes_with_their_backend_passes_with_ours(settings: str) -> None:
+@pytest.mark.parametrize("chosen", SETTINGS)
+def test_what_passes_with_their_backend_passes_with_ours(chosen: str) -> None:
     with ExitStack() as stack:
         suites = []
         for backend in (THEIRS, OURS):
             place = stack.enter_context(tempfile.TemporaryDirectory())
-            suites.append(suite_for(backend, *stack.enter_context(servers(place)), Path(place) / settings))
+            suites.append(suite_for(backend, *stack.enter_context(servers(place)), Path(place) / chosen))
         pool = stack.enter_context(ThreadPoolExecutor(2))
-        theirs, ours = pool.map(Suite.outcomes, suites, (settings, settings))
+        theirs, ours = pool.map(Suite.outcomes, suites, (chosen, chosen))
     assert sum(outcome == "passed" for outcome in theirs.values()) > 100
     passing = [name for name, outcome in theirs.items() if outcome == "passed"]
     differing = {re.sub(r"\[.*|^.*\.", "", name) for name in passing if ours.get(name) != "passed"}
-    listed = {test for test, which in DIFFERENCES if settings not in NOT_OURS and which in ("", settings)}
-    assert differing == {test for test in listed if (test, settings) not in PASSES_HERE}
+    listed = {test for test, which in DIFFERENCES if chosen not in NOT_OURS and which in ("", chosen)}
+    assert differing == {test for test in listed if (test, chosen) not in PASSES_HERE}
