@@ -1,17 +1,21 @@
-"""What the benchmarks share: settings with the peers in them, fair measuring, tables, and the bars that are kept.
+"""What the benchmarks share: one server, settings with the peers in them, versions, sizes, and cleaning up.
 
-Calls are interleaved in rounds and the best round of each counts: the machine's speed drifts, and every line drifts
-with it. Trust the ratios of one run, not its times. Settings are each package's own defaults. Everything is written
-below the prefix ``bench-…`` and removed again.
+Every package has its own defaults, the same server, driver and pickle. Everything is written below the prefix
+``bench-…`` and removed again. How it is measured: ``_measure.py``.
 """
 
+import argparse
+import importlib.metadata
 import os
+import platform
 import sys
 import time
-import timeit
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from django.conf import settings
 from bergizi_redis import embedded
 from bergizi_redis.conf import redis_url_from_env
 
-PREFIX = f"bench-{uuid.uuid4().hex[:8]}"
+PREFIX = os.environ.setdefault("BENCH_PREFIX", f"bench-{uuid.uuid4().hex[:8]}")  # of child processes too
 URL = redis_url_from_env() or embedded.ensure(Path(__file__).resolve().parent / ".valkey", persist=False)
 OURS = "bergizi_redis.cache.backend.TaggedRedisCache"
 BACKENDS: dict[str, dict[str, Any]] = {
@@ -31,12 +35,33 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "django": {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
     "local memory": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
+PACKAGES = ("Django", "redis", "hiredis", "django-redis", "django-cacheops", "django-cachalot")
 
-Calls = dict[str, Callable[[], object]]
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured: ``full``, ``quick``, or next to nothing, which only shows that the file still runs."""
+
+    name: str
+
+    def of(self, full: int, quick: int, smoke: int) -> int:
+        return {"full": full, "quick": quick, "smoke": smoke}[self.name]
+
+    @property
+    def is_smoke(self) -> bool:
+        return self.name == "smoke"
+
+
+def size_asked(about: str | None) -> Size:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--quick", dest="size", action="store_const", const="quick", default="full")
+    parser.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="does it run at all?")
+    return Size(parser.parse_args().size)
 
 
 @contextmanager
-def benchmark() -> Iterator[None]:
+def benchmark(size: Size) -> Iterator[None]:
     """Django set up with all of ``BACKENDS``; what was stored is gone afterwards."""
     settings.configure(
         INSTALLED_APPS=["bergizi_redis"],
@@ -48,42 +73,52 @@ def benchmark() -> Iterator[None]:
         },
     )
     django.setup()
-    print(f"Python {sys.version.split()[0]}, Django {django.get_version()}, {os.cpu_count()} cores")
+    warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork")
+    print(f"{Path(sys.argv[0]).stem} ({size.name}): {versions()}", flush=True)
     try:
         yield
     finally:
-        from bergizi_redis.connections import client
-
-        connection = client()
-        for key in connection.scan_iter(match=f"{PREFIX}*", count=5_000):
-            connection.unlink(key)
+        remove()
 
 
-def measure(calls: Calls, rounds: int, number: int) -> dict[str, float]:
-    """Best µs a call, of ``rounds`` rounds in which each call has its turn."""
-    best = dict.fromkeys(calls, float("inf"))
-    for done in range(rounds):
-        if sys.stderr.isatty():
-            print(f"\rround {done + 1} of {rounds}", end="", file=sys.stderr)
-        for name, call in calls.items():
-            best[name] = min(best[name], timeit.timeit(call, number=number) / number * 1e6)
-    if sys.stderr.isatty():
-        print("\r" + " " * 24 + "\r", end="", file=sys.stderr)
-    return best
+def versions() -> str:
+    """Of all that is measured, for whoever compares."""
+    import redis
+
+    with redis.Redis.from_url(URL) as connection:
+        told: dict[str, Any] = connection.info("server")
+    server = "Valkey" if "valkey_version" in told else "Redis"
+    found = [f"{server} {told.get('valkey_version') or told['redis_version']}", f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{package} not installed")
+    return ", ".join([*found, f"{os.cpu_count()} cores"])
 
 
-def show(title: str, times: dict[str, float], baseline: str) -> None:
-    print(f"\n{title}")
-    for name, took in times.items():
-        print(f"  {name:30}{took:12,.1f} µs{took / times[baseline]:10.3g} ×")
+def is_installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
-def bar(claim: str, ratio: float, *, at_most: float | None = None, at_least: float | None = None) -> bool:
-    """Print whether the ratio keeps what the project promises, and return it."""
-    kept = (at_most is None or ratio <= at_most) and (at_least is None or ratio >= at_least)
-    sign, bound = ("≤", at_most) if at_most is not None else ("≥", at_least)
-    print(f"  {'kept' if kept else 'NOT KEPT':9} {claim}: {ratio:,.3g} × ({sign} {bound:,g} ×)")
-    return kept
+def remove() -> None:
+    """All that carries the prefix."""
+    import redis
+
+    with redis.Redis.from_url(URL) as connection:
+        some: list[Any] = []
+        for key in connection.scan_iter(match=f"*{PREFIX}*", count=5_000):
+            some.append(key)
+            if len(some) == 5_000:
+                connection.unlink(*some)
+                some = []
+        if some:
+            connection.unlink(*some)
+
+
+def prefix_for_cacheops(_: object) -> str:
+    """Named by the settings of ``queries.py``."""
+    return f"{PREFIX}-cacheops:"
 
 
 def until(true: Callable[[], object], seconds: float = 10) -> None:
@@ -95,12 +130,12 @@ def until(true: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.001)
 
 
-def bring_near(cache: Any, key: str) -> None:
-    """Have the tagged entry in the near cache."""
+def bring_near(cache: Any, read: Callable[[], object]) -> None:
+    """Have the tagged entry that ``read`` reads in the near cache."""
 
     def is_near() -> bool:
         before = cache.stats()["near_hits"]
-        cache.get(key)
+        read()
         return bool(cache.stats()["near_hits"] > before)
 
     until(is_near)

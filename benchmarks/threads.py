@@ -1,23 +1,22 @@
 """Hits a second from 1 to 16 threads and from 1 to 4 processes, beside the peers; and from tasks of one loop.
 
-Each line is read in rounds, the best counts. Python runs one thread of a process at a time, so more threads mean no
-more hits: what counts is that none are lost to waiting for one another. How it is measured: ``_bench.py``.
+All take turns in rounds. Python runs one thread of a process at a time, so more threads mean no more hits: what counts
+is that none are lost to waiting for one another. Exits 1 where a bar is missed.
 """
 
-import argparse
 import asyncio
 import multiprocessing
-import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
-from _bench import bar, benchmark, bring_near
+from _bench import Size, benchmark, bring_near, size_asked
+from _measure import bar, code, lines, progress
 
-READERS = ("django-redis", "untagged", "3 tags", "near")
+READERS = ("django-redis", "django", "untagged", "3 tags", "near")
 BASELINE = "django-redis"
 
 
@@ -66,7 +65,7 @@ def hits_a_second_of_processes(name: str, processes: int, seconds: float) -> flo
         from django.core.cache import caches
 
         if name == "near":
-            bring_near(caches["near"], "tagged")
+            bring_near(caches["near"], lambda: caches["near"].get("tagged"))
         gate.wait()
         told.put(hits_a_second(name, 1, seconds))
 
@@ -105,40 +104,41 @@ def hits_a_second_of_tasks(name: str, tasks: int, seconds: float) -> float:
     return asyncio.run(main())
 
 
-def table(title: str, measured: Callable[[str, int, float], float], sizes: list[int], rounds: int) -> dict[Any, float]:
-    best: dict[Any, float] = {}
-    for _ in range(rounds):
-        for size in sizes:
+def table(
+    title: str, measured: Callable[[str, int, float], float], sizes: list[int], size: Size
+) -> dict[tuple[str, int], list[float]]:
+    """Hits a second in each round, by reader and number."""
+    found: dict[tuple[str, int], list[float]] = {(name, many): [] for name in READERS for many in sizes}
+    rounds = size.of(7, 3, 1)
+    for done in range(rounds):
+        for many in sizes:
+            progress(f"{many} {title}, round {done + 1} of {rounds}")
             for name in READERS:
-                best[name, size] = max(best.get((name, size), 0.0), measured(name, size, 0.15))
-    print(f"\nHits a second, {title}" + "".join(f"{size:>12}" for size in sizes))
-    for name in READERS:
-        print(f"  {name:{len(title) + 15}}" + "".join(f"{best[name, size]:12,.0f}" for size in sizes))
-    return best
+                found[name, many].append(measured(name, many, size.of(200, 100, 5) / 1000))
+    progress("")
+    rows = {f"{name}, {title}": [median(found[name, many]) for many in sizes] for name in READERS}
+    lines(f"Hits by {title}", "a second", sizes, rows)
+    return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork")
-    kept = True
-    with benchmark():
+    size, kept = size_asked(__doc__), []
+    with benchmark(size):
         from django.core.cache import caches
 
-        caches[BASELINE].set("plain", "v" * 100, 600)
-        caches["default"].set("plain", "v" * 100, 600)
+        for alias in (BASELINE, "django", "default"):
+            caches[alias].set("plain", "v" * 100, 600)
         for alias in ("default", "near"):
             caches[alias].set("tagged", "v" * 100, 600, tags=["a", "b", "c"])
-        bring_near(caches["near"], "tagged")
-        best = table("threads", hits_a_second, [1, 2, 4, 8, 16], options.rounds)
+        bring_near(caches["near"], lambda: caches["near"].get("tagged"))
+        found = table("threads", hits_a_second, [1, 2, 4, 8, 16], size)
         for name, least in (("untagged", 0.9), ("3 tags", 0.75), ("near", 10)):
-            claim = f"{name}, 8 threads, hits of django-redis's"
-            kept &= bar(claim, best[name, 8] / best[BASELINE, 8], at_least=least)
-        table("tasks", hits_a_second_of_tasks, [1, 8, 64], options.rounds)
-        sizes = [size for size in (1, 2, 4) if size <= max(2, os.cpu_count() or 1)]
-        table("processes", hits_a_second_of_processes, sizes, options.rounds)
-    return 0 if kept else 1
+            pairs = zip(found[name, 8], found[BASELINE, 8], strict=True)
+            ratio = median(ours / theirs for ours, theirs in pairs)
+            kept.append(bar(f"{name}, 8 threads, hits of django-redis's", ratio, at_least=least))
+        table("tasks", hits_a_second_of_tasks, [1, 8, 64], size)
+        table("processes", hits_a_second_of_processes, [1, 2, 4], size)
+    return code(size, kept)
 
 
 if __name__ == "__main__":

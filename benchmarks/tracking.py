@@ -1,10 +1,9 @@
 """What the links of near caches cost the server when entries are written: tracked keys, and broadcasts of prefixes.
 
 Why the near cache tracks the keys that it has read: ``docs/why.md``. Prints SETs a second of one client, in pipelines
-of 50, with so many idle links beside it. How it is measured: ``_bench.py``.
+of 50, with so many idle links beside it.
 """
 
-import argparse
 import select
 import socket
 import sys
@@ -14,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from _bench import PREFIX, URL, benchmark
+from _bench import PREFIX, Size, benchmark, size_asked
+from _measure import lines
 
 ENTRIES, TENANTS, TOGETHER = 5_000, 200, 50
 
@@ -82,10 +82,8 @@ def tag_prefixes(tenants: int) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--links", type=int, default=32)
-    parser.add_argument("--sets", type=int, default=10_000)
-    options = parser.parse_args()
+    size: Size = size_asked(__doc__)
+    links, sets = size.of(32, 32, 2), size.of(10_000, 5_000, 50)
     versions = [f"{PREFIX}:cache:{{t{number}}}:v:menu" for number in range(TENANTS)]
     ways: dict[str, list[list[str]]] = {
         f"tracking of {TENANTS} tags that were read": [["CLIENT", "TRACKING", "ON"], ["MGET", *versions]],
@@ -93,11 +91,11 @@ def main() -> int:
         "broadcast of the tags of 200 tenants": broadcast(*tag_prefixes(200)),
         "broadcast of the tags of 1,000 tenants": broadcast(*tag_prefixes(1_000)),
     }
-    with benchmark():
-        print(f"SETs a second at {URL.rpartition('@')[2]}, {options.links} links beside:")
-        print(f"{'none':>42} {sets_a_second([], 0, options.sets):10,.0f}")
+    with benchmark(size):
+        rows = {"no links": [sets_a_second([], 0, sets)]}
         for name, commands in ways.items():
-            print(f"{name:>42} {sets_a_second(commands, options.links, options.sets):10,.0f}", flush=True)
+            rows[name] = [sets_a_second(commands, links, sets)]
+        lines(f"SETs beside {links} links", "a second", ["SETs"], rows)
     return 0
 
 
