@@ -34,9 +34,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "diagnosis",
         "environment",
         "exchange",
+        "greetings",
         "topology",
         "scripts",
         "conf",
+        "sessionconf",
+        "setting",
     ),
     "leaves": ("exceptions", "signals", "models", "migrations", "points"),
 }
