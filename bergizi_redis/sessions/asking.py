@@ -22,11 +22,12 @@ T = TypeVar("T")
 
 
 class Call(NamedTuple):
-    """One script on one key: of several calls each may lie in another slot of a cluster."""
+    """One script on one key, and others in its slot: of several calls each may lie in another slot of a cluster."""
 
     script: Script
     key: str
     args: Sequence[Any]
+    beside: Sequence[str] = ()
 
 
 @contextmanager
@@ -69,10 +70,10 @@ def evaluate_all(calls: Sequence[Call]) -> Exchange[list[Any]]:
 
 def _pipeline(client: Any, calls: Sequence[Call], *, by_text: bool) -> Any:
     pipeline = client.pipeline(transaction=False)
-    for script, key, args in calls:
+    for script, key, args, beside in calls:
         # redis-py's cluster pipelines block evalsha() by name; sent like this it is routed by its key.
         command = ("EVAL", script.text) if by_text else ("EVALSHA", script.sha)
-        pipeline.execute_command(*command, 1, key, *args)
+        pipeline.execute_command(*command, 1 + len(beside), key, *beside, *args)
     return pipeline.execute(raise_on_error=False)
 
 
