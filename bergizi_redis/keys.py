@@ -5,8 +5,16 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | key | type | life |
 | --- | --- | --- |
 | ``session:{<sid[:2]>}<sid[2:]>`` | hash: meta and one field per session key | idle or absolute, whichever is first |
+| ``moved:{<sid[:2]>}<sid[2:]>`` | string: the session has moved in from another store | what it had left there |
+| ``revoked:{<sid[:2]>}`` | hash: barrier of a user, a tenant, everybody → its number, ms | longest absolute life |
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
+| ``user:{<user id>}:online`` | zset: sid by last seen, ms; 0 while being evicted; only with a limit | 24 h, renewed |
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
+| ``tenant:{<tenant>}:online`` | zset: sid by last seen, ms | 24 h, renewed |
+| ``tenant:{<tenant>}:stats:<day>`` | hash: log-ins, log-outs, … of a day (UTC) | 40 d |
+| ``sessions:{@}:tenants`` | zset: tenants that have sessions, by when that was noted, ms | 40 d |
+| ``sessions:{@}:swept`` | string: a sweep began not long ago | 45 s |
+| ``ended:{<sid[:2]>}<sid[2:]>`` | string: why the session was ended, for the log-in page | 15 min |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
 | ``lease:<entry>`` | string: token and owner of who computes the entry | 1–30 s, by what computing costs |
 | ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes, or a writer's fences | 30 d, at least the longest entry |
@@ -90,12 +98,46 @@ def session(sid: str) -> str:
     return prefixed(f"session:{{{sid[:2]}}}{sid[2:]}")
 
 
+def session_moved(sid: str) -> str:
+    """In the slot of the session."""
+    return prefixed(f"moved:{{{sid[:2]}}}{sid[2:]}")
+
+
+def revoked(shard: str) -> str:
+    """``shard``: the first two digits of the sids that it bars."""
+    return prefixed(f"revoked:{{{shard}}}")
+
+
 def user_sessions(user_id: object) -> str:
     return prefixed(f"user:{{{_part(user_id)}}}:sessions")
 
 
-def tenant_sessions(tenant: str) -> str:
-    return prefixed(f"tenant:{{{validated_tenant(tenant)}}}:sessions")
+def tenant_sessions(tenant: str | None) -> str:
+    """None: the sessions that belong to no tenant."""
+    return prefixed(f"tenant:{{{SHARED if tenant is None else validated_tenant(tenant)}}}:sessions")
+
+
+def online_beside(index: str) -> str:
+    """Beside an index, in its slot: when its sessions were last seen."""
+    return f"{index.removesuffix('sessions')}online"
+
+
+def session_stats(tenant: str | None, day: str) -> str:
+    """``day``: ``2026-11-23``."""
+    return prefixed(f"tenant:{{{SHARED if tenant is None else validated_tenant(tenant)}}}:stats:{day}")
+
+
+def session_tenants() -> str:
+    return prefixed(f"sessions:{{{SHARED}}}:tenants")
+
+
+def sessions_swept() -> str:
+    return prefixed(f"sessions:{{{SHARED}}}:swept")
+
+
+def session_ended(sid: str) -> str:
+    """In the slot of the session."""
+    return prefixed(f"ended:{{{sid[:2]}}}{sid[2:]}")
 
 
 def cache_entry(tenant: str | None, domain: str, ident: object) -> str:
