@@ -63,7 +63,8 @@ def remove(ended: Iterable[tuple[str, list[str]]]) -> Exchange[None]:
 
 def records(sids: list[str]) -> Exchange[dict[str, Record]]:
     """The sessions among ``sids`` that live, in one round trip; reading them is no activity of theirs."""
-    replies = yield from evaluate_all([Call(script("session_load"), keys.session(sid), []) for sid in sids])
+    load = script("session_load")
+    replies = yield from evaluate_all([Call(load, keys.session(sid), [], [keys.revoked(sid[:2])]) for sid in sids])
     found = {}
     for sid, reply in zip(sids, replies, strict=True):
         if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):

@@ -3,7 +3,8 @@
 Meta fields (times are ms since 1970, of the server's clock; they never collide with a session key, see encoding.py):
 ``@v`` layout version · ``@new`` created · ``@seen`` last written or touched · ``@in`` authenticated · ``@abs`` absolute
 deadline · ``@idle`` s without a request · ``@idx`` expiry as the indices have it · ``@uid`` user · ``@ten`` tenant ·
-``@role`` ``@kind`` ``@mail`` ``@name`` ``@perm`` (JSON list) · ``@ip`` · ``@ua`` label of browser and system.
+``@role`` ``@kind`` ``@mail`` ``@name`` ``@perm`` (JSON list) · ``@bar`` ``@pbar`` the
+barriers that its log-in and its permissions came after · ``@ip`` · ``@ua`` label of browser and system.
 """
 
 import json
@@ -18,15 +19,17 @@ VERSION, NEW, SEEN = b"@v", b"@new", b"@seen"
 LOGGED_IN, ABSOLUTE, IDLE, INDEXED = b"@in", b"@abs", b"@idle", b"@idx"
 USER, TENANT, IP, CLIENT = b"@uid", b"@ten", b"@ip", b"@ua"
 ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS = b"@role", b"@kind", b"@mail", b"@name", b"@perm"
+PASSED, PERMISSIONS_SEEN = b"@bar", b"@pbar"  # numbers of session_bar.lua, of the shard
 
 LAYOUT = b"1"
 AUTH_USER = b"_auth_user_id"  # a session key: django.contrib.auth.SESSION_KEY
 # What belongs to one log-in; it goes when the session changes hands or the user logs out.
 LOGIN_FIELDS = (
     LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
+    PASSED, PERMISSIONS_SEEN,
 )  # fmt: skip
-# Written as moments of the server's clock, never carried over to another key.
-OWN_MOMENTS = (NEW, SEEN, INDEXED)
+# The session's own, never carried over to another key, which lies in another shard.
+OWN = (NEW, SEEN, INDEXED, PASSED, PERMISSIONS_SEEN)
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Record:
     now: int = 0
     expiry: int = -1
     read_at: float = field(default_factory=time.monotonic)
+    top: int = 0  # the highest barrier of the shard
+    is_stale: bool = False  # the snapshot of permissions is out of date
 
     def text(self, name: bytes) -> str | None:
         raw = self.raw.get(name)
@@ -86,20 +91,23 @@ class Record:
 
     def carried(self) -> "Record":
         """What goes along to a new key: the log-in with its deadlines, and whether it was Django's; not the data."""
-        kept = {
-            name: raw
-            for name, raw in self.raw.items()
-            if (is_meta(name) and name not in OWN_MOMENTS) or name == AUTH_USER
-        }
+        kept = {name: raw for name, raw in self.raw.items() if (is_meta(name) and name not in OWN) or name == AUTH_USER}
         return Record(kept, self.now, self.expiry, self.read_at)
+
+
+def is_barred(reply: Any) -> bool:
+    """Whether the reply of ``session_load.lua`` is of a session behind a barrier."""
+    return reply is not None and not reply[2]
 
 
 def record_of(reply: Any) -> Record | None:
     """The reply of ``session_load.lua``; None where there is no session, or none that this layout knows."""
     if reply is None:
         return None
-    now, expiry, flat = reply
+    now, expiry, flat, *barriers = reply
     record = Record(dict(zip(flat[::2], flat[1::2], strict=True)), int(now), int(expiry))
+    if barriers:
+        record.top, record.is_stale = int(barriers[0]), bool(barriers[1])
     return None if VERSION not in record.raw or record.ended() else record
 
 

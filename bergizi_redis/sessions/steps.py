@@ -60,7 +60,7 @@ class Login:
 def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
     """Run a script on the session; None where there is none, or where the key holds something else."""
     try:
-        return (yield from evaluate(script(name), [keys.session(sid)], args))
+        return (yield from evaluate(script(name), [keys.session(sid), keys.revoked(sid[:2])], args))
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
@@ -85,7 +85,7 @@ def _touch(sid: str, record: Record) -> Exchange[Record | None]:
     """Move the idle deadline on, in the session and its indices; one round trip."""
     life = int(1000 * (record.cookie_age() or 0))
     change = change_of({}, {}, {SEEN: 0, INDEXED: life})
-    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life))
+    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life), [keys.revoked(sid[:2])])
     listing = index.calls_to_add(sid, index.index_keys(record.user_id, record.tenant), life)
     replies = yield from evaluate_all([*listing, write])
     raise_first(replies)
@@ -173,14 +173,15 @@ def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
 
 def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchange[tuple[bool, list[Event]]]:
     """End a session if it is this user's and tenant's ("": anybody's). Returns whether there was one, and events."""
-    reply = yield from on_session(sid, "session_end", [user_id, tenant])
+    reply = yield from on_session(sid, "session_end", [user_id, tenant, ""])
     if reply is None:
         return False, []
     user, owner = _owners(reply)
     if not user:
         return True, []
     yield from index.remove([(sid, index.index_keys(user, owner))])
-    return True, [Event(False, sid, user, owner, reason)]
+    barred = bool(reply[2])  # over before, by a revocation whose clean-up has not come by yet
+    return not barred, [Event(False, sid, user, owner, "revoked" if barred else reason)]
 
 
 def end_listed(
@@ -193,7 +194,7 @@ def end_listed(
     members: list[bytes] = yield lambda client: client.zrange(listing, 0, -1)
     events: list[Event] = []
     for sids in index.batches([sid for sid in map(bytes.decode, members) if sid not in set(keep)]):
-        calls = [Call(script("session_end"), keys.session(sid), [user_id, tenant]) for sid in sids]
+        calls = [ending(sid, [user_id, tenant, ""]) for sid in sids]
         replies = yield from evaluate_all(calls)
         raise_first(replies)
         ended = [
@@ -204,9 +205,13 @@ def end_listed(
     return events
 
 
+def ending(sid: str, args: list[Any]) -> Call:
+    return Call(script("session_end"), keys.session(sid), args, [keys.revoked(sid[:2])])
+
+
 def _owners(reply: list[bytes]) -> tuple[str, str | None]:
     """User ("" of an anonymous session) and tenant in the reply of ``session_end.lua``."""
-    user, tenant = (part.decode("utf-8", "replace") for part in reply)
+    user, tenant = (part.decode("utf-8", "replace") for part in reply[:2])
     return user, tenant or None
 
 
