@@ -17,6 +17,7 @@ from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.encoding import Codec
 from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import new_key, sid_of
+from bergizi_redis.sessions.moving import aend_old, amove_in, end_old, move_in
 from bergizi_redis.sessions.record import Record
 from bergizi_redis.tenancy import find_tenant
 
@@ -53,10 +54,11 @@ class SessionStore(SessionBase):
     # Loading
 
     def load(self) -> dict[str, Any]:
-        return self._loaded(self._ask(steps.load(self._sid())) if self.session_key else None)
+        return self._loaded((self._ask(steps.load(self._sid())) or move_in(self)) if self.session_key else None)
 
     async def aload(self) -> dict[str, Any]:
-        return self._loaded(await self._aask(steps.load(self._sid())) if self.session_key else None)
+        loaded = (await self._aask(steps.load(self._sid())) or await amove_in(self)) if self.session_key else None
+        return self._loaded(loaded)
 
     def prefetch(self) -> None:
         """Load now, so that later access costs nothing, without counting as access."""
@@ -159,10 +161,12 @@ class SessionStore(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         if key := session_key or self.session_key:
             tell(type(self), self._ask(steps.end(sid_of(key), "logout"))[1])
+            end_old(key)
 
     async def adelete(self, session_key: str | None = None) -> None:
         if key := session_key or self.session_key:
             await atell(type(self), (await self._aask(steps.end(sid_of(key), "logout")))[1])
+            await aend_old(key)
 
     def flush(self) -> None:
         super().flush()

@@ -1,0 +1,210 @@
+"""Moving in from another session store: nobody is logged out, and what has ended here stays ended.
+
+Guards seen to matter: without the mark in ``session_adopt.lua`` the test of the ended session, and without
+``end_old`` the one of the log-out, are red.
+"""
+
+import asyncio
+import copy
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session as Row
+from django.test import Client
+
+from bergizi_redis import keys, signals
+from bergizi_redis.conf import config
+from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.identity import new_key, sid_of
+from bergizi_redis.sessions.moving import sources
+from bergizi_redis.sessions.sources import SessionDecoder
+
+DB, CACHED_DB, CACHE, REDIS_SESSIONS = ENGINES = (
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
+    "django.contrib.sessions.backends.cache",
+    "redis_sessions.session",
+)
+LIFE = 3 * 3600  # seconds that the old sessions have left
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def stores(settings: Any, prefix: str) -> None:
+    settings.SESSION_REDIS = {"prefix": f"{prefix}rs"}
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    log: list[str] = []
+
+    def started(reason: str, **_: Any) -> None:
+        log.append(reason)
+
+    signals.session_started.connect(started)
+    yield log
+    signals.session_started.disconnect(started)
+
+
+def move_from(settings: Any, *engines: str, **more: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_MOVE_FROM": list(engines), **more}
+
+
+def kept_by(engine: str, raw: "redis.Redis", data: dict[str, Any]) -> str:
+    """A session in an old store; its key."""
+    if engine == REDIS_SESSIONS:
+        key = new_key()
+        from django.conf import settings
+
+        raw.set(f"{settings.SESSION_REDIS['prefix']}:{key}", SessionDecoder().encode(data), ex=LIFE)
+        return key
+    store = import_module(engine).SessionStore()
+    store.update(data)
+    store.set_expiry(LIFE)
+    store.create()
+    return str(store.session_key)
+
+
+def log_in(user: User) -> dict[str, str]:
+    backend = "bergizi_redis.security.backends.LockoutModelBackend"
+    return {SESSION_KEY: str(user.pk), BACKEND_SESSION_KEY: backend, HASH_SESSION_KEY: user.get_session_auth_hash()}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_session_of_another_store_moves_in_with_its_life_and_its_user(
+    engine: str, settings: Any, raw: "redis.Redis", told: list[str]
+) -> None:
+    user = User.objects.create_user("siti")
+    key = kept_by(engine, raw, {**log_in(user), "cart": [1, 2]})
+    move_from(settings, engine)
+    session = SessionStore(key)
+    assert session["cart"] == [1, 2]
+    assert session.session_key == key
+    assert told == ["moved"]
+    listed = sessions.sessions_for_user(user.pk)
+    assert [info.public_id for info in listed] == [session.sid]
+    assert listed[0].expires is not None
+    assert abs(listed[0].expires - datetime.now(UTC) - timedelta(seconds=LIFE)) < timedelta(minutes=1)
+    assert datetime.now(UTC) - listed[0].authenticated < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_browser_stays_logged_in_and_logging_out_ends_both(
+    engine: str, settings: Any, raw: "redis.Redis", client: Client
+) -> None:
+    user = User.objects.create_user("siti")
+    key = kept_by(engine, raw, log_in(user))
+    move_from(settings, engine)
+    client.cookies[settings.SESSION_COOKIE_NAME] = key
+    assert client.get("/").status_code == 200
+    session = SessionStore(key)
+    assert session[SESSION_KEY] == str(user.pk)
+    session.flush()
+    source = sources()[0]
+    assert source.find(key) is None
+    assert SessionStore(key).load() == {}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_was_ended_here_does_not_come_back_from_there(engine: str, settings: Any, raw: "redis.Redis") -> None:
+    key = kept_by(engine, raw, log_in(User.objects.create_user("siti")))
+    move_from(settings, engine)
+    SessionStore(key).load()
+    assert sessions.revoke(sid_of(key))
+    assert sources()[0].find(key) is not None, "the old copy stays for processes that are not deployed anew"
+    assert SessionStore(key).load() == {}
+    assert SessionStore(key).load() == {}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_asynchronous_store_moves_sessions_in_too(engine: str, settings: Any, raw: "redis.Redis") -> None:
+    if engine in (DB, CACHED_DB):
+        pytest.skip("an in-memory SQLite belongs to one thread")
+    key = kept_by(engine, raw, {"cart": [1]})
+    move_from(settings, engine)
+
+    async def read() -> Any:
+        return await SessionStore(key).aload()
+
+    assert asyncio.run(read())["cart"] == [1]
+
+
+def test_a_revocation_of_the_user_ends_sessions_that_have_not_moved_yet(settings: Any, raw: "redis.Redis") -> None:
+    user = User.objects.create_user("siti")
+    key = kept_by(DB, raw, log_in(user))
+    move_from(settings, DB)
+    assert raw.hget(keys.session(sid_of(key)), "@in") is None
+    SessionStore(key).load()
+    assert raw.hget(keys.session(sid_of(key)), "@in") == b"0", "as old as can be: every barrier is younger"
+
+
+def test_an_unknown_cookie_is_still_no_session(settings: Any) -> None:
+    move_from(settings, *ENGINES)
+    for key in (new_key(), "x", "a" * 4096, "{}:*" * 8, "../../etc/passwd"):
+        store = SessionStore(key)
+        assert store.load() == {}
+        assert store.session_key is None
+
+
+def test_after_the_last_day_nothing_is_asked(settings: Any, raw: "redis.Redis") -> None:
+    key = kept_by(DB, raw, {"cart": [1]})
+    today = datetime.now(UTC).date()
+    move_from(settings, DB, SESSION_MOVE_UNTIL=today - timedelta(days=1))
+    assert SessionStore(key).load() == {}
+    move_from(settings, DB, SESSION_MOVE_UNTIL=today.isoformat())
+    assert len(sources()) == 1
+    assert sources(today=today + timedelta(days=1)) == []
+    assert SessionStore(key)["cart"] == [1]
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "2027-13-01"])
+def test_a_last_day_that_is_none_is_refused(settings: Any, value: str) -> None:
+    move_from(settings, DB, SESSION_MOVE_UNTIL=value)
+    with pytest.raises(ConfigurationError, match="SESSION_MOVE_UNTIL"):
+        _ = config.SESSION_MOVE_UNTIL
+
+
+@pytest.mark.parametrize(("path", "said"), [("nowhere.at.all", "nowhere"), (f"{CACHE}@gone", "no alias")])
+def test_an_engine_that_is_none_is_said_to_be(settings: Any, path: str, said: str) -> None:
+    move_from(settings, path)
+    with pytest.raises(ConfigurationError, match=said):
+        SessionStore(new_key()).load()
+
+
+def test_an_old_store_that_is_down_is_an_outage_and_keeps_the_cookie(settings: Any, client: Client) -> None:
+    caches = copy.deepcopy(settings.CACHES)
+    caches["old"] = {**caches["default"], "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = caches
+    move_from(settings, f"{REDIS_SESSIONS}@old")
+    with pytest.raises(RedisUnavailable, match="SESSION_MOVE_FROM"):
+        SessionStore(new_key()).load()
+    client.cookies[settings.SESSION_COOKIE_NAME] = new_key()
+    answer = client.get("/")
+    assert answer.status_code == 503
+    assert settings.SESSION_COOKIE_NAME not in answer.cookies
+
+
+def test_a_value_that_no_json_holds_is_left_behind_and_the_session_moves(settings: Any, raw: "redis.Redis") -> None:
+    key = kept_by(CACHE, raw, {"cart": [1], "day": date(2026, 1, 1)})
+    move_from(settings, CACHE)
+    assert "day" not in SessionStore(key).load()
+    assert SessionStore(key)["cart"] == [1]
+
+
+def test_an_engine_of_the_project_moves_by_djangos_own_api(settings: Any) -> None:
+    old = import_module(DB).SessionStore()
+    old["cart"] = [1]
+    old.create()
+    move_from(settings, "tests.oldsessions")
+    assert SessionStore(old.session_key)["cart"] == [1]
+    SessionStore(old.session_key).delete()
+    assert not Row.objects.exists()
