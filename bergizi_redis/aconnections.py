@@ -19,6 +19,7 @@ from bergizi_redis.aclients import AsyncBudgetedRedis, AsyncBudgetedRetry, Async
 from bergizi_redis.aclusters import cluster
 from bergizi_redis.conf import config
 from bergizi_redis.connections import Recalled, Role, alias_settings, budget_of, pool_key, share_of_node, timeouts
+from bergizi_redis.greetings import agreeting
 from bergizi_redis.topology import parse_location
 
 # Redis Cloud's maintenance pushes off; redis-py 8.0 has none for async yet, and refuses the argument.
@@ -93,6 +94,8 @@ def _connect(url: str, options: dict[str, Any], role: Role) -> Any:
     arguments = _arguments(options, role)
     if topology.kind == "cluster":
         return cluster(topology, arguments | share_of_node(arguments, budget_of(role)), budget_of(role))
+    if role is Role.MAIN:
+        arguments = {"redis_connect_func": agreeting(url)} | arguments
     pool: Any
     if topology.kind == "sentinel":
         asking = topology.asking(arguments) | {"retry": AsyncBudgetedRetry(0)} | (options.get("SENTINEL_KWARGS") or {})

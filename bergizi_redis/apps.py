@@ -8,6 +8,8 @@ from importlib import import_module
 from django.apps import AppConfig, apps
 from django.conf import settings
 
+from bergizi_redis.greetings import on_connect
+
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
 
 
@@ -17,10 +19,18 @@ class BergiziRedisConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
+        connect_restarts()
         connect_writes()
         connect_statistics()
         if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
             connect_sessions()
+
+
+def connect_restarts() -> None:
+    """Ask on each new connection whether the server was restarted from an older copy."""
+    from bergizi_redis.cache.restarts import steps
+
+    on_connect(steps)
 
 
 def connect_writes() -> None:

@@ -13,8 +13,7 @@ scripts; two aliases with one URL and other options get two. Safe across ``fork`
 
 ``LOCATION``: ``redis://``, ``rediss://``, ``unix://``; ``redis+sentinel://[:password@]h1:26379,h2:26379/service/0``;
 ``redis+cluster://h1:7000,h2:7001`` (``rediss+…`` with TLS, to the Sentinels too). A cluster's nodes have a pool each,
-which does not queue: beyond ``MAX_CONNECTIONS`` it raises ``MaxConnectionsError`` at once.
-"""
+which does not queue: beyond ``MAX_CONNECTIONS`` it raises ``MaxConnectionsError`` at once."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -31,6 +30,7 @@ from bergizi_redis.budget import budgeted
 from bergizi_redis.clients import BudgetedRedis
 from bergizi_redis.conf import config, given_settings
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.greetings import greeting
 from bergizi_redis.outages import explain as explain
 from bergizi_redis.outages import is_outage as is_outage
 from bergizi_redis.pools import Pool, SentinelPool, Sentinels
@@ -174,6 +174,7 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
             "retry": BudgetedRetry(),
             # Redis Cloud's maintenance pushes: one more command on each connect, refused by Valkey.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            **({"redis_connect_func": greeting(params["url"])} if self.role is Role.MAIN else {}),
             **{name: value for name, value in params.items() if name != "url"},
             **self.pool_cls_kwargs,
         }
@@ -187,8 +188,8 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
 
     def _cluster(self, topology: Topology) -> BudgetedCluster:
         arguments = self._arguments(self.make_connection_params(""))
-        for name in ("parser_class", "retry"):
-            del arguments[name]
+        for name in ("parser_class", "retry", "redis_connect_func"):
+            arguments.pop(name, None)
         return BudgetedCluster(
             topology, arguments | share_of_node(arguments, budget_of(self.role)), budget_of(self.role)
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import redis
 
 HANDSHAKE = {"HELLO", "CLIENT", "SELECT", "AUTH", "ECHO", "MONITOR", "PING"}
+GREETING = "On a new connection: is this"  # epoch_guard.lua
 
 
 @contextmanager
@@ -26,5 +27,7 @@ def command_log(url: str, mentioning: str = "") -> Iterator[list[str]]:
             if marker in command:
                 break
             name = command.split(" ", 1)[0].upper()
-            if entry["client_type"] != "lua" and name not in HANDSHAKE and mentioning in command:
+            if entry["client_type"] == "lua" or name in HANDSHAKE or GREETING in command:
+                continue
+            if mentioning in command:
                 log.append(command)

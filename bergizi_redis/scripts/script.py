@@ -1,6 +1,10 @@
-"""Lua scripts: one short file per atomic step, sent as EVALSHA, loaded by EVAL where the server has forgotten it."""
+"""Lua scripts: one short file per atomic step, sent as EVALSHA, loaded by EVAL where the server has forgotten it.
+
+A line ``-- needs other.lua`` in a script's header puts that file before it.
+"""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -8,13 +12,16 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+NEEDS = re.compile(r"^-- needs (\w+)\.lua$", re.MULTILINE)
+
 
 class Script:
     """A file of this folder. ``keys`` and ``args`` are bytes, str, int or float; the header of the file says which."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.text = (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+        text = (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+        self.text: str = "".join(Script(needed).text for needed in NEEDS.findall(text)) + text
         # SHA-1 is Redis's own name for a script, not a safeguard.
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

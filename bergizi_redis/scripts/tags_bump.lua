@@ -1,5 +1,6 @@
 -- Make versions anew: what was stored under the old ones is dead. A fence stays up: it voids as much, and its writer
 -- has yet to commit; it is marked (an odd deadline, see fence_raise.lua).
+-- needs mark.lua
 -- KEYS    version keys, one slot; then the logs of their scopes, in the same one
 -- ARGV[1] life of a version, ms
 -- ARGV[2] 8 random bytes for each version
@@ -10,7 +11,7 @@ for i = 1, versions do
   local key = KEYS[i]
   local value = redis.call('GET', key)
   if not value or #value == 8 then
-    redis.call('SET', key, string.sub(ARGV[2], i * 8 - 7, i * 8), 'PX', ARGV[1])
+    redis.call('SET', key, version(key, string.sub(ARGV[2], i * 8 - 7, i * 8)), 'PX', ARGV[1])
   else
     local fences = {}
     for at = 2, #value, 16 do
