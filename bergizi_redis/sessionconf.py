@@ -1,5 +1,6 @@
 """The settings of sessions; ``conf.config`` has them with all others."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -54,3 +55,36 @@ class SessionConfig:
         "", "Last day (UTC, ISO) on which the old stores are asked; `''`: as long as `SESSION_MOVE_FROM` is set.",
         types=(str, date), valid=is_day,
     )  # fmt: skip
+    SESSION_PRESET = Setting(
+        "", "`strict`, `office`, `shift` or `relaxed`: idle and absolute life by a standard, of Django's `login()` too;"
+        " `SESSION_IDLE` and `SESSION_ABSOLUTE`, where given, go before it.",
+        valid=lambda value: value in ("", "strict", "office", "shift", "relaxed"),
+    )  # fmt: skip
+    SESSION_NO_TOUCH_PATHS = Setting[Sequence[str]](
+        (), "Paths, such as `['/api/poll/']`, and all below them, whose requests do not keep a session alive.",
+        types=(tuple, list), valid=are_names,
+    )  # fmt: skip
+    SESSION_CLIENT_PRIVACY = Setting(
+        "full", "What a session keeps of its log-in's address: `full`, its network (`prefix`: /24, /48), a keyed"
+        " `hash`, or nothing (`off`, and then no name of the browser either).",
+        valid=lambda value: value in ("full", "prefix", "hash", "off"),
+    )  # fmt: skip
+    SESSION_CLIENT_CHANGE = Setting(
+        "event", "When another family of browser or system sends the cookie: `ignore`, note an `event`, ask this"
+        " browser to `re-authenticate`, or `end` the session.",
+        valid=lambda value: value in ("ignore", "event", "re-authenticate", "end"),
+    )  # fmt: skip
+    SESSION_ANONYMOUS_PATHS = Setting[Sequence[str]](
+        (), "Paths, such as `['/menus/']`, and all below them, that are served without a session while Redis is down.",
+        types=(tuple, list), valid=are_names,
+    )  # fmt: skip
+    SESSION_MERGE = Setting[Mapping[str, str]](
+        {}, "Session key to dotted path, such as `{'cart': 'shop.merge'}`: `merge(base, mine, theirs)` is asked when"
+        " two requests change that key at once.",
+        types=(dict,), valid=lambda value: are_names(list(value)) and are_names(list(value.values())),
+    )  # fmt: skip
+    ACTIVITY_LENGTH = Setting(
+        200, "Entries kept of the activity of each user, five times as many of each tenant; 0 keeps none.",
+        valid=lambda value: 0 <= value <= 100_000,
+    )  # fmt: skip
+    ACTIVITY_DAYS = Setting(30, "Days that activity is kept.", valid=lambda value: 1 <= value <= 365)

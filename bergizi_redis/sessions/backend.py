@@ -7,7 +7,7 @@ When Redis is down: ``RedisUnavailable``, never an empty session, and no save is
 
 from typing import Any
 
-from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
 from bergizi_redis.exceptions import RedisUnavailable
@@ -17,6 +17,7 @@ from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.encoding import Codec
 from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import new_key, sid_of
+from bergizi_redis.sessions.lifetime import Lifetime
 from bergizi_redis.sessions.moving import aend_old, amove_in, end_old, move_in
 from bergizi_redis.sessions.record import Record
 from bergizi_redis.tenancy import find_tenant
@@ -27,7 +28,7 @@ ENDED_MEANWHILE = (
 CREATE_TRIES = 3  # a collision of 128 bits does not happen by chance
 
 
-class SessionStore(SessionBase):
+class SessionStore(Lifetime):
     """One session. ``sid`` is its public id: the one to show, log and revoke by."""
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -47,27 +48,16 @@ class SessionStore(SessionBase):
 
     def logs_in(self) -> bool:
         """Whether the next save binds a user of whom nothing is noted yet. Asks nothing."""
-        user_id = getattr(self, "_session_cache", {}).get("_auth_user_id")
-        bound = self._record.user_id if self._record is not None else None
-        return self._login is None and user_id is not None and str(user_id) != bound
+        return self._login is None and self.binds()
 
     # Loading
 
     def load(self) -> dict[str, Any]:
-        return self._loaded((self._ask(steps.load(self._sid())) or move_in(self)) if self.session_key else None)
+        return self._loaded((self._ask(self._loading()) or move_in(self)) if self.session_key else None)
 
     async def aload(self) -> dict[str, Any]:
-        loaded = (await self._aask(steps.load(self._sid())) or await amove_in(self)) if self.session_key else None
+        loaded = (await self._aask(self._loading()) or await amove_in(self)) if self.session_key else None
         return self._loaded(loaded)
-
-    def prefetch(self) -> None:
-        """Load now, so that later access costs nothing, without counting as access."""
-        if self.session_key is not None and not hasattr(self, "_session_cache"):
-            self._session_cache = self.load()
-
-    async def aprefetch(self) -> None:
-        if self.session_key is not None and not hasattr(self, "_session_cache"):
-            self._session_cache = await self.aload()
 
     def _sid(self) -> str:
         assert self.session_key is not None
@@ -217,11 +207,6 @@ class SessionStore(SessionBase):
     @classmethod
     async def aclear_expired(cls) -> None:
         """Nothing to do: Redis drops what has expired."""
-
-    def get_session_cookie_age(self) -> int:
-        """Seconds. Of a session with an idle deadline its own age, so that cookie and TTL agree."""
-        age = self._record.cookie_age() if self._record is not None else None
-        return super().get_session_cookie_age() if age is None else int(age)
 
     def _ask(self, exchange: Exchange[Any]) -> Any:
         try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions import record as names
-from bergizi_redis.sessions.client import client_label, valid_ip
+from bergizi_redis.sessions.client import noted_ip, noted_label
 from bergizi_redis.sessions.record import Record
 
 
@@ -108,8 +108,8 @@ def login_record(
         names.EMAIL: email,
         names.NAME: name,
         names.PERMISSIONS: json.dumps(sorted(set(permissions)), separators=(",", ":")),
-        names.IP: valid_ip(ip),
-        names.CLIENT: client_label(user_agent or ""),
+        names.IP: noted_ip(ip),
+        names.CLIENT: noted_label(user_agent),
         names.IDLE: str(int(idle)),
     }
     return Record({field: text.encode("utf-8", "replace") for field, text in texts.items() if text})

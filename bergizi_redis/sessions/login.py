@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from bergizi_redis.conf import config
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions.backend import SessionStore
-from bergizi_redis.sessions.client import client_ip, client_label
+from bergizi_redis.sessions.client import client_ip, noted_ip, noted_label
 from bergizi_redis.tenancy import find_tenant
 
 
@@ -20,8 +20,8 @@ def note_login(sender: Any, request: HttpRequest | None, user: Any, **kwargs: An
     session = getattr(request, "session", None)
     if request is None or not isinstance(session, SessionStore):
         return
-    label = client_label(request.META.get("HTTP_USER_AGENT", ""))
-    session.note_login(tenant=find_tenant() or tenant_of(user), ip=client_ip(request), client=label or None)
+    label = noted_label(request.META.get("HTTP_USER_AGENT"))
+    session.note_login(tenant=find_tenant() or tenant_of(user), ip=noted_ip(client_ip(request)), client=label)
 
 
 def tenant_of(user: Any) -> str | None:

@@ -6,6 +6,7 @@ A request without the cookie asks nothing. When Redis is down: 503 within ``REQU
 Other session engines work as under Django's own middleware.
 """
 
+import logging
 import time
 from typing import Any
 
@@ -23,6 +24,9 @@ from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.login import note_login
 from bergizi_redis.sessions.outage import unavailable
+from bergizi_redis.sessions.polling import opts_out
+
+logger = logging.getLogger("bergizi_redis.sessions")
 
 INTERRUPTED = (
     "The request's session was deleted before the request completed. "
@@ -39,6 +43,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         self.process_request(request)
         try:
             if isinstance(request.session, SessionStore):
+                request.session.touches = not opts_out(request)
                 request.session.prefetch()
         except RedisUnavailable as error:
             return unavailable(request, error)
@@ -48,6 +53,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         self.process_request(request)
         try:
             if isinstance(request.session, SessionStore):
+                request.session.touches = not opts_out(request)
                 await request.session.aprefetch()
         except RedisUnavailable as error:
             return unavailable(request, error)
@@ -63,7 +69,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if error := outage_of(request):
             return response if response.status_code == 503 else unavailable(request, error)
         if not must_save(request, response):
-            return without_save(request, response)
+            kept = without_save(request, response)
+            return with_cookie(request, kept, cookie_age(request)) if touched(request) else kept
         if logs_in(request):
             note_client(request)
         try:
@@ -80,7 +87,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if error := outage_of(request):
             return response if response.status_code == 503 else unavailable(request, error)
         if not must_save(request, response):
-            return without_save(request, response)
+            kept = without_save(request, response)
+            return with_cookie(request, kept, cookie_age(request)) if await atouched(request) else kept
         if logs_in(request):
             # The user's tenant may be a row of the database: a thread, once a log-in.
             await sync_to_async(note_client)(request)
@@ -105,7 +113,8 @@ def must_save(request: HttpRequest, response: Any) -> bool:
     session = getattr(request, "session", None)
     if session is None or session.is_empty() or response.status_code >= 500:
         return False
-    return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
+    every = settings.SESSION_SAVE_EVERY_REQUEST and getattr(session, "touches", True)
+    return bool(session.modified or every)
 
 
 def logs_in(request: HttpRequest) -> bool:
@@ -136,6 +145,32 @@ def without_save(request: HttpRequest, response: Any) -> Any:
     if gone or session.accessed:
         patch_vary_headers(response, ("Cookie",))
     return response
+
+
+def touched(request: HttpRequest) -> bool:
+    """Whether this use of the session has moved its idle deadline, so that the cookie must move along.
+
+    An outage now harms nothing: the page is served, and the next request touches.
+    """
+    session = getattr(request, "session", None)
+    try:
+        return isinstance(session, SessionStore) and session.accessed and session.touch()
+    except RedisUnavailable as error:
+        return _untouched(error)
+
+
+async def atouched(request: HttpRequest) -> bool:
+    """As ``touched``."""
+    session = getattr(request, "session", None)
+    try:
+        return isinstance(session, SessionStore) and session.accessed and await session.atouch()
+    except RedisUnavailable as error:
+        return _untouched(error)
+
+
+def _untouched(error: RedisUnavailable) -> bool:
+    logger.warning("Could not prolong a session: %s", error, extra={"action": "session_untouched"})
+    return False
 
 
 def cookie_age(request: HttpRequest) -> float | None:

@@ -23,8 +23,9 @@ from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions import index, steps
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.backend import SessionStore
-from bergizi_redis.sessions.events import Event, atell, tell
-from bergizi_redis.sessions.identity import is_sid, new_key, sid_of
+from bergizi_redis.sessions.events import atell, tell
+from bergizi_redis.sessions.expiry import limits
+from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
 from bergizi_redis.tenancy import current_tenant
@@ -41,7 +42,7 @@ def create_session(
     """
     key, this = _creation(
         login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
-                     permissions=permissions, ip=ip, user_agent=user_agent, idle=config.SESSION_IDLE)
+                     permissions=permissions, ip=ip, user_agent=user_agent, idle=limits().idle)
     )  # fmt: skip
     record, events = ask(steps.save(this))
     tell(SessionStore, events)
@@ -55,7 +56,7 @@ async def acreate_session(
     """As ``create_session``."""
     key, this = _creation(
         login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
-                     permissions=permissions, ip=ip, user_agent=user_agent, idle=config.SESSION_IDLE)
+                     permissions=permissions, ip=ip, user_agent=user_agent, idle=limits().idle)
     )  # fmt: skip
     record, events = await aask(steps.save(this))
     await atell(SessionStore, events)
@@ -64,8 +65,8 @@ async def acreate_session(
 
 def _creation(login: Record) -> tuple[str, steps.Save]:
     key = new_key()
-    moments = {LOGGED_IN: 0, ABSOLUTE: int(1000 * config.SESSION_ABSOLUTE)}
-    life = int(1000 * config.SESSION_IDLE)
+    moments = {LOGGED_IN: 0, ABSOLUTE: int(1000 * limits().absolute)}
+    life = int(1000 * limits().first)
     return key, steps.Save(sid_of(key), {}, login, life, create=True, moments=moments)
 
 

@@ -9,8 +9,8 @@
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
@@ -23,6 +23,7 @@ from bergizi_redis.sessions import index
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
 from bergizi_redis.sessions.encoding import is_meta
 from bergizi_redis.sessions.events import Event
+from bergizi_redis.sessions.expiry import Limits, login_limits
 from bergizi_redis.sessions.record import (
     ABSOLUTE,
     AUTH_USER,
@@ -46,6 +47,9 @@ from bergizi_redis.sessions.record import (
 logger = logging.getLogger("bergizi_redis.sessions")
 
 CUSTOM_EXPIRY = b"_session_expiry"  # the field of set_expiry()
+NO_EXPIRY = b":null"
+# set_expiry(0) is about the cookie, which ends with the browser; on the server the idle deadline slides.
+WITH_BROWSER = (NO_EXPIRY, b":0", b"!0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Login:
     tenant: str | None = None
     ip: str | None = None
     client: str | None = None
+    limits: Limits | None = field(default_factory=login_limits)
 
 
 def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
@@ -68,20 +73,20 @@ def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
         return None
 
 
-def load(sid: str) -> Exchange[Record | None]:
+def load(sid: str, *, touches: bool = True) -> Exchange[Record | None]:
     record = record_of((yield from on_session(sid, "session_load", [])))
-    if record is not None and _touch_due(record):
-        return (yield from _touch(sid, record))
+    if touches and record is not None and touch_due(record):
+        return (yield from touch(sid, record))
     return record
 
 
-def _touch_due(record: Record) -> bool:
-    if record.number(IDLE) is None or CUSTOM_EXPIRY in record.raw:
+def touch_due(record: Record) -> bool:
+    if record.number(IDLE) is None or record.raw.get(CUSTOM_EXPIRY, NO_EXPIRY) not in WITH_BROWSER:
         return False  # Django's own meaning: expiry counts from the last modification
     return record.now - (record.number(SEEN) or 0) >= index.drift_allowed()
 
 
-def _touch(sid: str, record: Record) -> Exchange[Record | None]:
+def touch(sid: str, record: Record) -> Exchange[Record | None]:
     """Move the idle deadline on, in the session and its indices; one round trip."""
     life = int(1000 * (record.cookie_age() or 0))
     change = change_of({}, {}, {SEEN: 0, INDEXED: life})
@@ -126,9 +131,12 @@ class Save:
             for name, text in ((TENANT, login.tenant), (IP, login.ip), (CLIENT, login.client)):
                 if text:
                     meta[name] = text.encode("utf-8", "replace")
+            if login.limits is not None:
+                meta[IDLE] = b"%d" % login.limits.idle
+                moments[ABSOLUTE] = int(1000 * login.limits.absolute)
         return {**meta, **self.fields}, moments
 
-    def life_capped(self) -> int:
+    def life_capped(self, moments: Mapping[bytes, int]) -> int:
         """ms; what the script will make of ``life``, as well as it can be known before."""
         life = min(self.life, (self.moments or {}).get(ABSOLUTE, self.life))
         return int(1000 * self.base.capped(life / 1000))
@@ -140,7 +148,7 @@ def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     target = Record(after)
     old = [] if this.create else index.index_keys(this.base.user_id, this.base.tenant)
     new = index.index_keys(target.user_id, target.tenant)
-    life = this.life_capped()
+    life = this.life_capped(moments)
     if new and life > 0 and (new != old or LOGGED_IN in moments or _index_behind(this.base, life)):
         # Before the session is written, so that a crash leaves a ghost and never an unlisted session.
         yield from index.add(this.sid, new, life)
