@@ -19,8 +19,8 @@ test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed
 soak: $(VENV)/.installed-dev ## Run what takes minutes: a million random operations, django-redis's own suite
 	@$(RUN) -m pytest tests -m soak -n $(WORKERS) $(ARGS)
 
-bench: $(VENV)/.installed-dev ## Run the benchmarks, peers side by side
-	@for file in benchmarks/[a-z]*.py; do $(RUN) "$$file" $(ARGS) || exit 1; done
+bench: $(VENV)/.installed-bench ## Run the benchmarks, peers side by side; ARGS=--quick takes two minutes
+	@$(RUN) benchmarks $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and types
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy

@@ -5,6 +5,7 @@ Every package has its own defaults, the same server, driver and pickle. Everythi
 """
 
 import argparse
+import atexit
 import importlib.metadata
 import os
 import platform
@@ -72,13 +73,11 @@ def benchmark(size: Size) -> Iterator[None]:
             for alias, backend in BACKENDS.items()
         },
     )
+    atexit.register(remove)  # after what the package itself does at the end, which is to send its numbers
     django.setup()
     warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork")
     print(f"{Path(sys.argv[0]).stem} ({size.name}): {versions()}", flush=True)
-    try:
-        yield
-    finally:
-        remove()
+    yield
 
 
 def versions() -> str:

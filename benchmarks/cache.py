@@ -94,6 +94,8 @@ def near_hits(size: int) -> Calls:
         return value
 
     computed.invalidate_all()
+    local.set("plain", value, 600)
+    near.set("tagged", value, 600, tags=["a", "b", "c"])
     menu.set(TENANT, 42, value)
     computed(1)
     calls = {
