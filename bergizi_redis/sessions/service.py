@@ -23,9 +23,9 @@ from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions import index, steps
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.backend import SessionStore
-from bergizi_redis.sessions.events import atell, tell
+from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.expiry import limits
-from bergizi_redis.sessions.identity import new_key, sid_of
+from bergizi_redis.sessions.identity import is_sid, new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
 from bergizi_redis.tenancy import current_tenant
