@@ -7,6 +7,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``session:{<sid[:2]>}<sid[2:]>`` | hash: meta and one field per session key | idle or absolute, whichever is first |
 | ``moved:{<sid[:2]>}<sid[2:]>`` | string: the session has moved in from another store | what it had left there |
 | ``revoked:{<sid[:2]>}`` | hash: barrier of a user, a tenant, everybody → its number, ms | longest absolute life |
+| ``moving:{run}:<ident>`` | string: how far an import from that engine came | 7 d |
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``user:{<user id>}:online`` | zset: sid by last seen, ms; 0 while being evicted; only with a limit | 24 h, renewed |
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
@@ -101,6 +102,10 @@ def session(sid: str) -> str:
 def session_moved(sid: str) -> str:
     """In the slot of the session."""
     return prefixed(f"moved:{{{sid[:2]}}}{sid[2:]}")
+
+
+def session_import(ident: str) -> str:
+    return prefixed(f"moving:{{run}}:{_part(ident)}")
 
 
 def revoked(shard: str) -> str:

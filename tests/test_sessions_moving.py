@@ -63,9 +63,7 @@ def kept_by(engine: str, raw: "redis.Redis", data: dict[str, Any]) -> str:
     """A session in an old store; its key."""
     if engine == REDIS_SESSIONS:
         key = new_key()
-        from django.conf import settings
-
-        raw.set(f"{settings.SESSION_REDIS['prefix']}:{key}", SessionDecoder().encode(data), ex=LIFE)
+        raw.set(f"{config.KEY_PREFIX}rs:{key}", SessionDecoder().encode(data), ex=LIFE)
         return key
     store = import_module(engine).SessionStore()
     store.update(data)

@@ -1,0 +1,179 @@
+"""``manage.py redis_sessions list|stats|revoke|doctor|import``: sessions, for who looks after them."""
+
+import json
+import threading
+from argparse import ArgumentTypeError
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import RedisError
+
+from bergizi_redis.cache.pacing import Pace
+from bergizi_redis.connections import explain
+from bergizi_redis.exceptions import BergiziRedisError
+from bergizi_redis.management.console import Cell, Progress, table
+from bergizi_redis.management.reports import as_json, counted, told
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.doctor import Finding, examine, server_faults
+from bergizi_redis.sessions.importing import bring_in
+from bergizi_redis.sessions.info import SessionInfo
+from bergizi_redis.sessions.sources import source_of
+
+FOUND, NOT_ASKED = 1, 2
+ACTIONS = ("list", "stats", "revoke", "doctor", "import")
+
+
+def number(text: str) -> int:
+    """Parse a number above 0."""
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+class Command(BaseCommand):
+    """Exits 0; 1 where there was nothing to end, the doctor found what it did not repair, or an import failed; 2."""
+
+    help = (
+        "list: who is signed in. stats: counts of a tenant. revoke: end sessions, by SID, user or tenant. doctor: what "
+        "has come apart. import: bring in the sessions of another engine."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+        parser.add_argument("sids", nargs="*", metavar="SID", help="with revoke: public ids of sessions, as list shows")
+        parser.add_argument("--user", metavar="U", help="sessions of this user id")
+        parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only")
+        parser.add_argument("--limit", type=number, default=50, metavar="N", help="with list: at most N (default: 50)")
+        parser.add_argument("--repair", action="store_true", help="with doctor: put it right")
+        parser.add_argument("--from", dest="engine", metavar="ENGINE", help="with import: what SESSION_ENGINE was")
+        parser.add_argument("--rate", type=number, metavar="N", help="with import: at most N sessions a second")
+        parser.add_argument("--resume", action="store_true", help="with import: go on where the last one stopped")
+        parser.add_argument("--json", action="store_true", help="one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Do what the action says."""
+        if options["sids"] and options["action"] != "revoke":
+            raise CommandError("A SID goes with revoke.", returncode=NOT_ASKED)
+        try:
+            code = getattr(self, f"_{options['action']}")(options)
+        except (BergiziRedisError, ValueError) as error:
+            raise CommandError(str(error), returncode=NOT_ASKED) from error
+        except RedisError as error:
+            raise CommandError(f"{explain(error)} See `manage.py redis_health`.", returncode=NOT_ASKED) from error
+        if code:
+            raise SystemExit(code)
+
+    def _say(self, options: dict[str, Any], facts: Any, text: str) -> None:
+        self.stdout.write(json.dumps(facts) if options["json"] else text)
+
+    # Lists and counts
+
+    def _list(self, options: dict[str, Any]) -> int:
+        found = self._chosen(options)
+        shown = found[: options["limit"]]
+        rows: list[list[str | Cell]] = [
+            [
+                info.public_id, info.user_id, info.tenant or "–", info.client or "–", info.ip or "–",
+                _time(info.authenticated), _time(info.last_seen), _time(info.expires),
+            ]
+            for info in shown
+        ]  # fmt: skip
+        lines = [table(["SID", "USER", "TENANT", "DEVICE", "ADDRESS", "SINCE", "SEEN", "EXPIRES"], rows)]
+        if len(found) > len(shown):
+            lines.append(f"{len(shown)} of {len(found)}; --limit shows more.")
+        self._say(options, [as_json(info) for info in shown], "\n".join(lines) if rows else "There are no sessions.")
+        return 0
+
+    def _chosen(self, options: dict[str, Any]) -> list[SessionInfo]:
+        user, tenant = options["user"], options["tenant"]
+        if user is not None:
+            return [info for info in sessions.sessions_for_user(user) if tenant in (None, info.tenant)]
+        if tenant is None:
+            raise CommandError("Say whose: --user U, --tenant T, or both.", returncode=NOT_ASKED)
+        return sessions.sessions_for_tenant(tenant)
+
+    def _stats(self, options: dict[str, Any]) -> int:
+        if options["tenant"] is None:
+            raise CommandError("Say whose: --tenant T.", returncode=NOT_ASKED)
+        facts = told(sessions.stats(options["tenant"]))
+        self._say(options, facts, table(["COUNT", "OF"], [[str(value), name] for name, value in counted(facts)]))
+        return 0
+
+    # Ending
+
+    def _revoke(self, options: dict[str, Any]) -> int:
+        user, tenant, sids = options["user"], options["tenant"], options["sids"]
+        if sids and user is not None:
+            raise CommandError("Name sessions by SID, or a user, not both.", returncode=NOT_ASKED)
+        if sids:
+            ended = sum(bool(sessions.revoke(sid, tenant=tenant)) for sid in sids)
+        elif user is not None:
+            ended = sessions.revoke_user(user, tenant=tenant)
+        elif tenant is not None:
+            ended = sessions.revoke_tenant(tenant)
+        else:
+            raise CommandError("Say which: a SID, --user U, or --tenant T.", returncode=NOT_ASKED)
+        self._say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
+        return 0 if ended else FOUND
+
+    # Looking after
+
+    def _doctor(self, options: dict[str, Any]) -> int:
+        faults, findings, looked_at = server_faults(), list[Finding](), 0
+        lively = self.stdout.isatty() and not options["json"]
+        for batch in examine(repair=options["repair"]):
+            looked_at += batch.keys
+            findings += batch.findings
+            if lively:
+                self.stdout.write(f"\r{looked_at} looked at, {len(findings)} found\x1b[K", ending="")
+                self.stdout.flush()
+        if lively:
+            self.stdout.write("\r\x1b[K", ending="")
+        kinds = Counter(finding.kind for finding in findings)
+        facts = {
+            "looked_at": looked_at, "server": faults, "found": dict(kinds), "repaired": options["repair"],
+            "where": [[finding.kind, finding.where] for finding in findings[: options["limit"]]],
+        }  # fmt: skip
+        self._say(options, facts, self._findings(facts, findings, options))
+        return FOUND if faults or (findings and not options["repair"]) else 0
+
+    def _findings(self, facts: dict[str, Any], findings: list[Finding], options: dict[str, Any]) -> str:
+        lines = [self.style.ERROR(fault) for fault in facts["server"]]
+        shown = findings[: options["limit"]]
+        if shown:
+            lines.append(table(["FOUND", "WHERE"], [[finding.kind, finding.where] for finding in shown]))
+            lines.append(f"{len(findings)} of {facts['looked_at']} keys: " + ", ".join(
+                f"{times} {kind}" for kind, times in facts["found"].items()
+            ))  # fmt: skip
+            lines.append("They are repaired." if options["repair"] else "--repair puts them right.")
+        elif not lines:
+            lines.append(self.style.SUCCESS(f"All is well with {facts['looked_at']} keys."))
+        return "\n".join(lines)
+
+    def _import(self, options: dict[str, Any]) -> int:
+        if not options["engine"]:
+            raise CommandError("Say where from: --from ENGINE, what SESSION_ENGINE was.", returncode=NOT_ASKED)
+        source, became, never = source_of(options["engine"]), Counter[str](), threading.Event()
+        pace = Pace(options["rate"])
+        bar = Progress(self.stdout, source.count()) if self.stdout.isatty() and not options["json"] else None
+        try:
+            for one in bring_in(source, resume=options["resume"]):
+                became[one.became] += 1
+                if one.error:
+                    self.stderr.write(f"{one.sid}: {one.error}")
+                if bar is not None and bar.done < bar.total:
+                    bar.advance(one.became)
+                pace.wait(never)
+        finally:
+            if bar is not None:
+                bar.end()
+        text = ", ".join(f"{times} {word}" for word, times in sorted(became.items())) or "There was nothing to import"
+        self._say(options, dict(became), f"{text}.")
+        return FOUND if became["failed"] else 0
+
+
+def _time(moment: datetime | None) -> str:
+    return "–" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
