@@ -8,6 +8,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``moved:{<sid[:2]>}<sid[2:]>`` | string: the session has moved in from another store | what it had left there |
 | ``revoked:{<sid[:2]>}`` | hash: barrier of a user, a tenant, everybody → its number, ms | longest absolute life |
 | ``moving:{run}:<ident>`` | string: how far an import from that engine came | 7 d |
+| ``revoking:{@}`` | hash: revocations that hold, and whose clean-up has not ended | longest absolute life |
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
 | ``user:{<user id>}:online`` | zset: sid by last seen, ms; 0 while being evicted; only with a limit | 24 h, renewed |
 | ``tenant:{<tenant>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
@@ -111,6 +112,10 @@ def session_import(ident: str) -> str:
 def revoked(shard: str) -> str:
     """``shard``: the first two digits of the sids that it bars."""
     return prefixed(f"revoked:{{{shard}}}")
+
+
+def revocations() -> str:
+    return prefixed(f"revoking:{{{SHARED}}}")
 
 
 def user_sessions(user_id: object) -> str:

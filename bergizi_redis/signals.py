@@ -3,6 +3,7 @@
 ``tags_invalidated(sender, tenant, tags)``: after the tags were bumped. ``tenant`` is None for every tenant.
 ``cache_lied(sender, key, domain, tenant)``: a hit was computed again (``VERIFY_SAMPLE``) and was wrong.
 ``session_started / session_ended(sender, sid, user_id, tenant, reason)``.
+``sessions_revoked(sender, sid, user_id, tenant, actor, reason, ended)``: a revocation, when its clean-up has ended.
 ``login_refused(sender, identifier, retry_after, request)``, ``account_locked(sender, identifier, tenant, failures)``,
 ``account_unlocked(sender, identifier, tenant)``.
 """
@@ -13,6 +14,7 @@ tags_invalidated = Signal()
 cache_lied = Signal()
 session_started = Signal()
 session_ended = Signal()
+sessions_revoked = Signal()
 login_refused = Signal()
 account_locked = Signal()
 account_unlocked = Signal()

@@ -470,14 +470,6 @@ def test_a_tenant_ends_in_batches_and_no_other_tenant_with_it(raw: "redis.Redis"
     assert sessions.validate_session(other.key) is not None
 
 
-def test_revoking_again_ends_what_an_interruption_left() -> None:
-    session_of()
-    session_of()
-    played(steps.end_listed(keys.tenant_sessions("sppg-jakarta-001"), tenant="sppg-jakarta-001"), 2)
-    assert sessions.revoke_tenant("sppg-jakarta-001") == 0
-    assert sessions.sessions_for_user("user123") == []
-
-
 # Counting
 
 

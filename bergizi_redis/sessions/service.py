@@ -10,7 +10,7 @@ No SQL anywhere. When Redis is down: ``RedisUnavailable``, which is not "no sess
 | ``validate_session`` | 1; once in ``TOUCH_EVERY`` 1 more |
 | ``sessions_for_user``, ``sessions_for_tenant`` | 2; 1 more for each further 500 sessions |
 | ``revoke`` | 2 |
-| ``revoke_user``, ``revoke_tenant`` | 1, and 2 for each 500 sessions |
+| ``revoke_user``, ``revoke_tenant``, ``revoke_everybody`` | holds after 1; 2, and 2 for each 500 sessions |
 | ``stats`` | 1 |
 """
 
@@ -18,16 +18,25 @@ from collections.abc import Iterable
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
-from bergizi_redis.exchange import Exchange
-from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions import index, steps
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.backend import SessionStore
-from bergizi_redis.sessions.events import Event, atell, tell
+from bergizi_redis.sessions.events import atell, tell
 from bergizi_redis.sessions.expiry import limits
-from bergizi_redis.sessions.identity import is_sid, new_key, sid_of
+from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
+from bergizi_redis.sessions.revoking import NotReplicated as NotReplicated
+from bergizi_redis.sessions.revoking import aresume_revocations as aresume_revocations
+from bergizi_redis.sessions.revoking import arevoke as arevoke
+from bergizi_redis.sessions.revoking import arevoke_everybody as arevoke_everybody
+from bergizi_redis.sessions.revoking import arevoke_tenant as arevoke_tenant
+from bergizi_redis.sessions.revoking import arevoke_user as arevoke_user
+from bergizi_redis.sessions.revoking import resume_revocations as resume_revocations
+from bergizi_redis.sessions.revoking import revoke as revoke
+from bergizi_redis.sessions.revoking import revoke_everybody as revoke_everybody
+from bergizi_redis.sessions.revoking import revoke_tenant as revoke_tenant
+from bergizi_redis.sessions.revoking import revoke_user as revoke_user
 from bergizi_redis.tenancy import current_tenant
 
 
@@ -112,62 +121,6 @@ async def asessions_for_tenant(tenant: str) -> list[SessionInfo]:
 def _infos(found: dict[str, Record]) -> list[SessionInfo]:
     infos = (info_of(sid, record) for sid, record in found.items())
     return sorted((info for info in infos if info), key=lambda info: (info.authenticated, info.public_id), reverse=True)
-
-
-def revoke(public_id: str, tenant: str | None = None) -> bool:
-    """End the session with this public id. False where there is none – or none of ``tenant``, when one is given."""
-    if not is_sid(public_id):
-        return False
-    there, events = ask(steps.end(public_id, "revoked", tenant=validated_tenant(tenant) if tenant is not None else ""))
-    tell(SessionStore, events)
-    return there
-
-
-async def arevoke(public_id: str, tenant: str | None = None) -> bool:
-    """As ``revoke``."""
-    if not is_sid(public_id):
-        return False
-    scope = validated_tenant(tenant) if tenant is not None else ""
-    there, events = await aask(steps.end(public_id, "revoked", tenant=scope))
-    await atell(SessionStore, events)
-    return there
-
-
-def revoke_user(user_id: object, keep: str | None = None, tenant: str | None = None) -> int:
-    """End the user's sessions, but for ``keep`` (a key or a public id); returns how many. ``tenant``: only there."""
-    return _told(ask(_revocation(user_id, keep, tenant), budget=config.COMMAND_TIMEOUT))
-
-
-async def arevoke_user(user_id: object, keep: str | None = None, tenant: str | None = None) -> int:
-    """As ``revoke_user``."""
-    return await _atold(await aask(_revocation(user_id, keep, tenant), budget=config.COMMAND_TIMEOUT))
-
-
-def revoke_tenant(tenant: str) -> int:
-    """End every session of the tenant; returns how many. Raises ``TenantError``. May be called again after an error."""
-    return _told(ask(steps.end_listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
-
-
-async def arevoke_tenant(tenant: str) -> int:
-    """As ``revoke_tenant``."""
-    ending = steps.end_listed(keys.tenant_sessions(tenant), tenant=tenant)
-    return await _atold(await aask(ending, budget=config.COMMAND_TIMEOUT))
-
-
-def _revocation(user_id: object, keep: str | None, tenant: str | None) -> Exchange[list[Event]]:
-    kept = {keep, sid_of(keep)} if keep else set()
-    scope = validated_tenant(tenant) if tenant is not None else ""
-    return steps.end_listed(keys.user_sessions(user_id), user_id=str(user_id), tenant=scope, keep=kept)
-
-
-def _told(events: list[Event]) -> int:
-    tell(SessionStore, events)
-    return len(events)
-
-
-async def _atold(events: list[Event]) -> int:
-    await atell(SessionStore, events)
-    return len(events)
 
 
 def stats(tenant: str | None = None) -> SessionStats:

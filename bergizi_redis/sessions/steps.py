@@ -9,7 +9,7 @@
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,7 +184,7 @@ def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchan
     reply = yield from on_session(sid, "session_end", [user_id, tenant, ""])
     if reply is None:
         return False, []
-    user, owner = _owners(reply)
+    user, owner = owners(reply)
     if not user:
         return True, []
     yield from index.remove([(sid, index.index_keys(user, owner))])
@@ -192,32 +192,11 @@ def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchan
     return not barred, [Event(False, sid, user, owner, "revoked" if barred else reason)]
 
 
-def end_listed(
-    listing: str, *, user_id: str = "", tenant: str = "", keep: Iterable[str | None] = ()
-) -> Exchange[list[Event]]:
-    """End the sessions of an index that are this user's and tenant's, in batches of 2 round trips; returns events.
-
-    Interrupted, it leaves sessions that are listed still: running it again ends the rest.
-    """
-    members: list[bytes] = yield lambda client: client.zrange(listing, 0, -1)
-    events: list[Event] = []
-    for sids in index.batches([sid for sid in map(bytes.decode, members) if sid not in set(keep)]):
-        calls = [ending(sid, [user_id, tenant, ""]) for sid in sids]
-        replies = yield from evaluate_all(calls)
-        raise_first(replies)
-        ended = [
-            Event(False, sid, *_owners(reply), "revoked") for sid, reply in zip(sids, replies, strict=True) if reply
-        ]
-        yield from index.remove([(event.sid, index.index_keys(event.user_id, event.tenant)) for event in ended])
-        events.extend(ended)
-    return events
-
-
 def ending(sid: str, args: list[Any]) -> Call:
     return Call(script("session_end"), keys.session(sid), args, [keys.revoked(sid[:2])])
 
 
-def _owners(reply: list[bytes]) -> tuple[str, str | None]:
+def owners(reply: list[bytes]) -> tuple[str, str | None]:
     """User ("" of an anonymous session) and tenant in the reply of ``session_end.lua``."""
     user, tenant = (part.decode("utf-8", "replace") for part in reply[:2])
     return user, tenant or None
