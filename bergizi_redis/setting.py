@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -14,9 +15,19 @@ SETTINGS_NAME = "BERGIZI_REDIS"
 SECONDS = (int, float)
 
 
+_lazy: Any = django_settings  # its type does not tell of the object inside, which override_settings changes
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+_without: object = None  # Django's settings in force that have none: finding that out again costs more than a near hit
+
+
 def given_settings() -> Mapping[str, Any]:
     """The project's ``BERGIZI_REDIS`` as it stands."""
-    given = getattr(django_settings, SETTINGS_NAME, {})
+    global _without
+    if _lazy._wrapped is _without and SETTINGS_NAME not in vars(_without):
+        return NOTHING
+    given = getattr(_lazy, SETTINGS_NAME, NOTHING)
+    if given is NOTHING:
+        _without = _lazy._wrapped
     if type(given) is not dict and not isinstance(given, Mapping):
         raise ConfigurationError(f"{SETTINGS_NAME} is {given!r}; expected a dict, such as {{'CACHE_ALIAS': 'cache'}}.")
     return given

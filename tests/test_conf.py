@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from django.test.utils import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,3 +152,17 @@ def test_any_password_survives_the_way_into_the_url(password: str) -> None:
     assert url
     assert parse_location(url).kind == "standalone"
     assert unquote(urlsplit(url).password or "") == password
+
+
+def test_a_setting_given_after_it_was_missed_is_seen(settings: Any) -> None:
+    del settings.BERGIZI_REDIS
+    assert given_settings() == {}
+    settings.BERGIZI_REDIS = {"KEY_PREFIX": "a"}
+    assert config.KEY_PREFIX == "a"
+    del settings.BERGIZI_REDIS
+    assert config.KEY_PREFIX == config.KEY_PREFIX == ""
+    with override_settings(BERGIZI_REDIS={"KEY_PREFIX": "b"}):
+        assert config.KEY_PREFIX == "b"
+        with override_settings(DEBUG=True):
+            assert config.KEY_PREFIX == "b"
+    assert config.KEY_PREFIX == ""
