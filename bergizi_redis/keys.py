@@ -17,6 +17,8 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``sessions:{@}:tenants`` | zset: tenants that have sessions, by when that was noted, ms | 40 d |
 | ``sessions:{@}:swept`` | string: a sweep began not long ago | 45 s |
 | ``ended:{<sid[:2]>}<sid[2:]>`` | string: why the session was ended, for the log-in page | 15 min |
+| ``activity:{<user id>}:user`` | list: what happened to the user's sessions, newest first | `ACTIVITY_DAYS` |
+| ``activity:{<tenant>}:tenant`` | stream: the same of a tenant | `ACTIVITY_DAYS` |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |
 | ``lease:<entry>`` | string: token and owner of who computes the entry | 1–30 s, by what computing costs |
 | ``cache:{<tenant>}:v:<tag>`` | string: 8 random bytes, or a writer's fences | 30 d, at least the longest entry |
@@ -148,6 +150,14 @@ def sessions_swept() -> str:
 def session_ended(sid: str) -> str:
     """In the slot of the session."""
     return prefixed(f"ended:{{{sid[:2]}}}{sid[2:]}")
+
+def user_activity(user_id: object) -> str:
+    return prefixed(f"activity:{{{_part(user_id)}}}:user")
+
+
+def tenant_activity(tenant: str) -> str:
+    return prefixed(f"activity:{{{validated_tenant(tenant)}}}:tenant")
+
 
 
 def cache_entry(tenant: str | None, domain: str, ident: object) -> str:

@@ -11,13 +11,16 @@ from bergizi_redis import signals
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``reason``: login, cycled (another key, the same log-in), logout, expired (saved with no life left), revoked."""
+    """``reason``: login, cycled (another key, the same log-in), logout, expired (saved with no life left), revoked,
+    client_changed."""
 
     started: bool
     sid: str
     user_id: str
     tenant: str | None
     reason: str
+    ip: str | None = None  # of the request, as far as SESSION_CLIENT_PRIVACY lets it be kept
+    client: str | None = None
 
     @property
     def signal(self) -> Any:
