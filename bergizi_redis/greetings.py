@@ -17,6 +17,7 @@ Teller = Callable[[str], Iterable[Step]]
 
 _tellers: list[Teller] = []
 _told: set[str] = set()
+_said: set[bytes] = set()
 
 
 def on_connect(teller: Teller) -> None:
@@ -24,8 +25,15 @@ def on_connect(teller: Teller) -> None:
         _tellers.append(teller)
 
 
+def is_greeting(text: bytes) -> bool:
+    """Whether a script is one that was said on a connection."""
+    return text in _said
+
+
 def _commands(url: str) -> list[tuple[Any, ...]]:
-    return [("EVAL", text, len(keys), *keys, *arguments) for tell in _tellers for text, keys, arguments in tell(url)]
+    steps = [step for tell in _tellers for step in tell(url)]
+    _said.update(text.encode() for text, _, _ in steps)
+    return [("EVAL", text, len(keys), *keys, *arguments) for text, keys, arguments in steps]
 
 
 def greeting(url: str) -> Callable[[Any], None]:

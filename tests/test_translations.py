@@ -12,7 +12,7 @@ import bergizi_redis
 PACKAGE = Path(bergizi_redis.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "id" / "LC_MESSAGES" / "django.mo"
 MARKED = re.compile(
-    r"""(?:\b_|translate|gettext)\(?\s*"([^"]+)"|ngettext\("([^"]+)"|\{% blocktranslate[^%]*%\}([^{]+)"""
+    r"""(?:\b_\(|\btranslate\s|gettext\()\s*"([^"]+)"|ngettext\("([^"]+)"|\{% blocktranslate[^%]*%\}([^{]+)"""
 )
 
 
