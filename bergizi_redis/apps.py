@@ -64,6 +64,8 @@ def connect_sessions() -> None:
     """Note tenant, address and device of a log-in that does not pass our middleware, such as a test client's."""
     from django.contrib.auth.signals import user_logged_in
 
-    from bergizi_redis.sessions.login import note_login
+    from bergizi_redis.sessions import grants
+    from bergizi_redis.sessions.login import take_place
 
-    user_logged_in.connect(note_login, dispatch_uid="bergizi_redis.sessions.note_login")
+    user_logged_in.connect(take_place, dispatch_uid="bergizi_redis.sessions.take_place")
+    grants.connect()

@@ -42,7 +42,7 @@ TENANT, OTHER = "sppg-jakarta-001", "sppg-bogor-002"
 @pytest.fixture(autouse=True)
 def scripts_known(raw: "redis.Redis") -> None:
     """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
-    for name in ("load", "save", "end", "index", "prune", "count", "bar"):
+    for name in ("load", "save", "end", "index", "prune", "report", "bar"):
         raw.script_load(script(f"session_{name}").text)
 
 

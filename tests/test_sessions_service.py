@@ -29,7 +29,7 @@ FIREFOX = "Mozilla/5.0 (Android 14; Mobile; rv:127.0) Gecko/127.0 Firefox/127.0"
 @pytest.fixture(autouse=True)
 def scripts_known(raw: "redis.Redis") -> None:
     """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
-    for name in ("load", "save", "end", "index", "prune", "count"):
+    for name in ("load", "save", "end", "index", "unlist", "stats", "note_tenant", "prune", "report"):
         raw.script_load(script(f"session_{name}").text)
 
 
@@ -120,11 +120,12 @@ def test_an_anonymous_session_is_not_valid() -> None:
     assert sessions.validate_session(visitor.session_key) is None
 
 
-def test_validating_is_one_round_trip_and_creating_two(commands: Commands) -> None:
+def test_validating_is_one_round_trip_and_creating_three(commands: Commands) -> None:
     session_of()
     with commands() as log:
         made = session_of()
-    assert len([command for command in log if command.startswith("EVALSHA")]) == 3  # two indices in one pipeline
+    # The indices and the note of the tenant in one pipeline, the session, the statistics.
+    assert len([command for command in log if ":activity:" not in command]) == 3 + 1 + 1
     with commands() as log:
         sessions.validate_session(made.key, "MENU_MANAGE")
     assert len(log) == 1
@@ -423,7 +424,8 @@ def test_revoking_ends_one_session_and_tells_it(told: list[Any], commands: Comma
     kept, ended = session_of(), session_of()
     with commands() as log:
         assert sessions.revoke(ended.sid) is True
-    assert len(log) == 1 + 2  # the session; two indices in one pipeline
+    # The session; two indices and the statistics in one pipeline.
+    assert len([command for command in log if ":activity:" not in command]) == 1 + 3
     assert sessions.revoke(ended.sid) is False
     assert sessions.validate_session(ended.key) is None
     assert [info.public_id for info in sessions.sessions_for_user("user123")] == [kept.sid]

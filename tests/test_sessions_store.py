@@ -28,7 +28,7 @@ HASH = "f" * 64
 @pytest.fixture(autouse=True)
 def scripts_known(raw: "redis.Redis") -> None:
     """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
-    for name in ("load", "save", "end", "index", "prune", "count"):
+    for name in ("load", "save", "end", "index", "unlist", "stats", "note_tenant", "prune", "report"):
         raw.script_load(script(f"session_{name}").text)
 
 
@@ -80,14 +80,15 @@ def test_a_first_save_of_an_anonymous_session_is_one_round_trip(commands: Comman
     assert len(log) == 1
 
 
-def test_a_log_in_is_saved_in_two_round_trips(commands: Commands) -> None:
+def test_a_log_in_is_saved_in_three_round_trips(commands: Commands) -> None:
     logged_in(tenant="sppg-1")
     session = again(saved(cart=[1]))
     session["_auth_user_id"] = "7"
     with commands() as log, use_tenant("sppg-1"):
         session.save()
-    # Two indices in one pipeline, then the session.
-    assert [command.split()[3].split(":", 1)[1].split(":")[0] for command in log] == ["user", "tenant", "session"]
+    # The indices in one pipeline, then the session, then the statistics.
+    kinds = [command.split()[3].split(":", 1)[1].split(":")[0] for command in log if ":activity:" not in command]
+    assert kinds == ["user", "tenant", "sessions", "session", "tenant"]
 
 
 def test_async_costs_the_same_and_needs_no_thread(commands: Commands) -> None:
@@ -267,7 +268,9 @@ def test_a_session_that_ended_while_its_key_was_changed_stays_ended(raw: "redis.
     again(slow).flush()
     with pytest.raises(SessionInterrupted, match="ended before its key could be changed"):
         slow.cycle_key()
-    assert list(raw.scan_iter(f"{prefix}:*")) == []
+    left = {key.decode().split(":")[1] for key in raw.scan_iter(f"{prefix}:*")} - {"activity"}
+    assert left == {"tenant", "sessions"}  # the statistics, and that the tenant has had sessions
+    assert not raw.exists(keys.tenant_sessions(None), keys.user_sessions("7"))
 
 
 def test_of_two_that_change_the_key_at_once_one_goes_on(raw: "redis.Redis", prefix: str) -> None:

@@ -39,7 +39,7 @@ AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126
 @pytest.fixture(autouse=True)
 def scripts_known(raw: "redis.Redis") -> None:
     """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
-    for name in ("load", "save", "end", "index", "prune", "count"):
+    for name in ("load", "save", "end", "index", "unlist", "stats", "note_tenant", "prune", "report"):
         raw.script_load(script(f"session_{name}").text)
 
 

@@ -1,11 +1,11 @@
 -- Read a session whole, with the server's own time.
--- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua
--- returns  {now ms, expiry ms (-1: none), {field, value, ...}}, or nil where there is none; where barriers stand also
+-- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua; KEYS[3] why it has ended
+-- returns  {now ms, expiry ms (-1: none), {field, value, ...}}, or KEYS[3] where there is none; where barriers stand also
 --          the highest of them, and 1 for a snapshot of permissions that is out of date.
 --          A session behind a barrier is over: its fields are left out.
 local hash = redis.call('HGETALL', KEYS[1])
 if #hash == 0 then
-  return false
+  return KEYS[3] and redis.call('GET', KEYS[3])
 end
 local time = redis.call('TIME')
 local now, expiry = time[1] * 1000 + math.floor(time[2] / 1000), redis.call('PEXPIRETIME', KEYS[1])

@@ -1,5 +1,5 @@
 -- Write what changed in a session, and nothing else; never bring back one that has ended.
--- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua
+-- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua; KEYS[3] as in session_evict.lua
 -- ARGV[1]  'create' (refused where one exists) or 'update' (refused where none does, or one behind a barrier)
 -- ARGV[2]  life in ms; 0 or less ends the session at once
 -- ARGV[3]  n, the number of written fields; ARGV[4] m, the number of moments
@@ -28,6 +28,13 @@ elseif redis.call('HEXISTS', key, '@v') == 0 or is_barred(key, KEYS[2]) then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local note = KEYS[3] and redis.call('GET', KEYS[3])
+if note == 'ghost' then -- given up meanwhile, for it did not come
+  return false
+elseif note then -- ended before it began, to make room for a later log-in
+  redis.call('UNLINK', key)
+  return {now, 0}
+end
 local life = tonumber(ARGV[2])
 local passes = ARGV[1] == 'create'
 local moments = 5 + 2 * tonumber(ARGV[3])

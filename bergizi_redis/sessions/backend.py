@@ -18,7 +18,9 @@ from bergizi_redis.sessions.encoding import Codec
 from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.lifetime import Lifetime
+from bergizi_redis.sessions.merging import merging_for
 from bergizi_redis.sessions.moving import aend_old, amove_in, end_old, move_in
+from bergizi_redis.sessions.placing import Placing
 from bergizi_redis.sessions.record import Record
 from bergizi_redis.tenancy import find_tenant
 
@@ -28,7 +30,7 @@ ENDED_MEANWHILE = (
 CREATE_TRIES = 3  # a collision of 128 bits does not happen by chance
 
 
-class SessionStore(Lifetime):
+class SessionStore(Lifetime, Placing):
     """One session. ``sid`` is its public id: the one to show, log and revoke by."""
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -42,9 +44,12 @@ class SessionStore(Lifetime):
     def sid(self) -> str | None:
         return None if self.session_key is None else sid_of(self.session_key)
 
-    def note_login(self, *, tenant: str | None, ip: str | None, client: str | None) -> None:
+    def note_login(
+        self, *, tenant: str | None, ip: str | None, client: str | None, permissions: str | None = None
+    ) -> None:
         """Say what the next save shall write of the log-in: tenant, address, label of browser and system."""
-        self._login = steps.Login(tenant, ip, client)
+        self._login = steps.Login(tenant, ip, client, permissions)
+        self.note_rotation()
 
     def logs_in(self) -> bool:
         """Whether the next save binds a user of whom nothing is noted yet. Asks nothing."""
@@ -77,21 +82,27 @@ class SessionStore(Lifetime):
     def save(self, must_create: bool = False) -> None:
         if self.session_key is None:
             return self.create()
+        if self._rotates and not must_create:
+            return self.cycle_key()
         sid = self._sid()
         data = self._get_session(no_load=must_create)  # type: ignore[attr-defined]
         if self._record is None and not must_create:  # cleared before it was ever loaded
             self._record = self._ask(steps.load(sid))
-        tell(type(self), self._saved(*self._ask(steps.save(self._save_of(sid, data, must_create)))))
+        this = self._held(self._save_of(sid, data, must_create))
+        tell(type(self), self._saved(*self._ask(steps.save(this))))
         return None
 
     async def asave(self, must_create: bool = False) -> None:
         if self.session_key is None:
             return await self.acreate()
+        if self._rotates and not must_create:
+            return await self.acycle_key()
         sid = self._sid()
         data = await self._aget_session(no_load=must_create)  # type: ignore[attr-defined]
         if self._record is None and not must_create:
             self._record = await self._aask(steps.load(sid))
-        await atell(type(self), self._saved(*await self._aask(steps.save(self._save_of(sid, data, must_create)))))
+        this = await self._aheld(self._save_of(sid, data, must_create))
+        await atell(type(self), self._saved(*await self._aask(steps.save(this))))
         return None
 
     def _save_of(self, sid: str, data: dict[str, Any], must_create: bool) -> steps.Save:
@@ -110,16 +121,19 @@ class SessionStore(Lifetime):
             user_id=None if user_id is None else str(user_id),
             login=login,
             create=must_create,
+            merging=merging_for(self._codec, data),
         )
 
     def _saved(self, record: Record, events: list[Event]) -> list[Event]:
-        self._record, self._login = record, None
+        self._record, self._login, self._rotates = record, None, False
+        self._placed()
         return events
 
     def create(self) -> None:
         old = self.session_key
+        self._replaced = () if old is None else (sid_of(old),)
         for _ in range(CREATE_TRIES):
-            self._session_key = new_key()
+            self._session_key, self._next_key = self._next_key or new_key(), None
             try:
                 self.save(must_create=True)
             except CreateError:
@@ -133,8 +147,9 @@ class SessionStore(Lifetime):
 
     async def acreate(self) -> None:
         old = self.session_key
+        self._replaced = () if old is None else (sid_of(old),)
         for _ in range(CREATE_TRIES):
-            self._session_key = new_key()
+            self._session_key, self._next_key = self._next_key or new_key(), None
             try:
                 await self.asave(must_create=True)
             except CreateError:
@@ -161,10 +176,12 @@ class SessionStore(Lifetime):
     def flush(self) -> None:
         super().flush()
         self._record, self._login = Record(), None
+        self._placed()
 
     async def aflush(self) -> None:
         await super().aflush()
         self._record, self._login = Record(), None
+        self._placed()
 
     def cycle_key(self) -> None:
         """A new key for the same data and log-in. A logged-in session that ended meanwhile stays ended: 400."""

@@ -6,19 +6,20 @@ list is read, and removed there. Anonymous sessions are not listed.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from redis.exceptions import ResponseError
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
-from bergizi_redis.exchange import Exchange, evaluate
+from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
 from bergizi_redis.sessions.record import Record, record_of
 
 BATCH = 500  # sessions read or ended in one round trip
+TENANT_KEPT = 24 * 3600 * 1000  # ms that a tenant's entry waits for the sweeper
+TENANTS_NOTED = 40 * 24 * 3600 * 1000  # ms that a tenant without log-ins is swept
 
 
 def drift_allowed() -> int:
@@ -27,38 +28,59 @@ def drift_allowed() -> int:
 
 
 def index_keys(user_id: str | None, tenant: str | None) -> list[str]:
-    """The indices of a session of this user and tenant. A damaged tenant id, read back, has none."""
+    """The indices of a session of this user and tenant (of none: those share one). A damaged tenant id has none."""
     if user_id is None:
         return []
-    in_tenant = tenant is not None and keys.TENANT_PATTERN.fullmatch(tenant)
-    return [keys.user_sessions(user_id), *([keys.tenant_sessions(tenant)] if tenant and in_tenant else [])]
+    is_damaged = tenant is not None and not keys.TENANT_PATTERN.fullmatch(tenant)
+    return [keys.user_sessions(user_id), *([] if is_damaged else [keys.tenant_sessions(tenant or None)])]
 
 
-def calls_to_add(sid: str, indices: list[str], life: int) -> list[Call]:
-    """List a session that lives ``life`` ms more."""
-    # Kept beyond the expiry by twice the drift, so that an entry that is behind is still found.
-    return [Call(script("session_index"), key, [sid, life, 2 * drift_allowed()]) for key in indices]
+def calls_to_add(sid: str, indices: list[str], life: int, *, is_there: bool = True) -> list[Call]:
+    """List a session that lives ``life`` ms more, and was seen now. ``is_there``: it is written already."""
+    return [
+        Call(script("session_index"), key, [sid, life, kept_beyond(key), int(_notes_seen(key)), int(is_there)],
+             [keys.online_beside(key)])
+        for key in indices
+    ]  # fmt: skip
+
+
+def kept_beyond(index: str) -> int:
+    """ms that an entry stays beyond its expiry: twice the drift, so that one that is behind is still found; a
+    tenant's longer, until it is swept."""
+    return TENANT_KEPT if is_tenants(index) else 2 * drift_allowed()
+
+
+def is_tenants(index: str) -> bool:
+    return index.removeprefix(keys.prefixed("")).startswith("tenant:")
+
+
+def _notes_seen(index: str) -> bool:
+    """Of a tenant to know who is online, of a user only where somebody must go first."""
+    return is_tenants(index) or (bool(config.SESSION_LIMIT) and config.SESSION_LIMIT_POLICY == "evict")
 
 
 def add(sid: str, indices: list[str], life: int) -> Exchange[None]:
-    raise_first((yield from evaluate_all(calls_to_add(sid, indices, life))))
+    raise_first((yield from evaluate_all(adding(sid, indices, life))))
 
 
-def remove(ended: Iterable[tuple[str, list[str]]]) -> Exchange[None]:
-    """Take ended sessions off their lists, (sid, indices) each: one round trip, none where nothing is listed."""
+def adding(sid: str, indices: list[str], life: int, *, is_there: bool = True) -> list[Call]:
+    """As ``calls_to_add``, and note for the sweeper that these tenants have sessions."""
+    tenants = [index.partition("{")[2].partition("}")[0] for index in indices if is_tenants(index)]
+    note = script("session_note_tenant")
+    noting = [Call(note, keys.session_tenants(), [tenant, TENANTS_NOTED]) for tenant in tenants]
+    return [*calls_to_add(sid, indices, life, is_there=is_there), *noting]
+
+
+def remove(ended: Iterable[tuple[str, list[str]]], along: Sequence[Call] = ()) -> Exchange[None]:
+    """Take ended sessions off their lists, (sid, indices) each, and make the calls ``along``: one round trip."""
     by_index: dict[str, list[str]] = {}
     for sid, indices in ended:
         for index in indices:
             by_index.setdefault(index, []).append(sid)
-
-    def ask(client: Any) -> Any:
-        pipeline = client.pipeline(transaction=False)
-        for index, sids in by_index.items():
-            pipeline.zrem(index, *sids)
-        return pipeline.execute()
-
-    if by_index:
-        yield ask
+    off = script("session_unlist")
+    calls = [*(Call(off, index, sids, [keys.online_beside(index)]) for index, sids in by_index.items()), *along]
+    if calls:
+        raise_first((yield from evaluate_all(calls)))
 
 
 def records(sids: list[str]) -> Exchange[dict[str, Record]]:
@@ -98,8 +120,3 @@ def listed(index: str, user_id: str | None = None, tenant: str | None = None) ->
 
 def batches(sids: list[str]) -> Iterator[list[str]]:
     return (sids[start : start + BATCH] for start in range(0, len(sids), BATCH))
-
-
-def count(index: str) -> Exchange[int]:
-    """Entries that have not expired, by the server's clock; ghosts count until a list has been read."""
-    return int((yield from evaluate(script("session_count"), [index])))

@@ -26,7 +26,7 @@ class Session:
 class SessionInfo:
     """A live, logged-in session. Datetimes are aware (UTC).
 
-    ``role`` … ``permissions`` are those of ``create_session``; a session of Django's ``login()`` has none of them.
+    ``role`` … ``permissions`` are those of ``create_session``; a session of Django's ``login()`` has only the last, a superuser's is empty.
     ``last_seen`` is the last save or touch. ``absolute``: the end whatever happens; ``idle``: seconds without a
     request that end it. Both None for Django's own.
     """
@@ -49,14 +49,6 @@ class SessionInfo:
     client: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStats:
-    """``live``: sessions of the tenant that have not expired."""
-
-    tenant: str
-    live: int
-
-
 def moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -65,7 +57,7 @@ def info_of(sid: str, record: Record | None, permission: str | None = None) -> S
     """What the record says; None for an anonymous session, or one without the permission."""
     if record is None or record.user_id is None:
         return None
-    if permission is not None and permission not in record.permissions:
+    if permission is not None and not record.permits(permission):
         return None
     seen = record.number(names.SEEN) or record.now
     created = record.number(names.NEW) or seen

@@ -4,6 +4,7 @@ Mixed into the store. One truth: the cookie's age is the key's TTL, to the secon
 deadline. ``set_expiry()`` keeps Django's meaning: it counts from the last change, and reading does not prolong it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -11,13 +12,15 @@ from django.contrib.sessions.backends.base import SessionBase
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import steps
 from bergizi_redis.sessions.expiry import Limits, login_limits
-from bergizi_redis.sessions.record import Record
+from bergizi_redis.sessions.record import CLIENT, Record
 
 
 class Lifetime(SessionBase):
     """``touches``: whether use counts as activity; ``no_session_touch`` takes it away."""
 
     touches = True
+    ended: Sequence[str] = ()  # why the session of this key has ended, if it did not long ago
+    _rotates = False  # the next save is that of a log-in, and changes the key
     _ahead = False  # loaded before anybody asked: the middleware touches when it has seen whether somebody did
     _record: Record | None
     _login: steps.Login | None
@@ -27,6 +30,14 @@ class Lifetime(SessionBase):
         user_id = getattr(self, "_session_cache", {}).get("_auth_user_id")
         bound = self._record.user_id if self._record is not None else None
         return user_id is not None and (self._login is not None or str(user_id) != bound)
+
+    def note_rotation(self) -> None:
+        """Let the next save change the key if the same user has logged in again: Django's ``login()`` keeps it then.
+
+        Source: OWASP ASVS 5.0, 7.2.4: a new token at each authentication, re-authentication included.
+        """
+        bound = self._record.user_id if self._record is not None else None
+        self._rotates = bound is not None and str(self.get("_auth_user_id")) == bound
 
     def _coming(self) -> Limits | None:
         """The limits that the next save gives to a new log-in, if there is one and a preset."""
@@ -50,10 +61,28 @@ class Lifetime(SessionBase):
             return min(age, int(coming.absolute))
         return age if self._record is None else int(self._record.capped(age))
 
+    @property
+    def record(self) -> Record | None:
+        """The session as it was loaded or saved last; None before that."""
+        return self._record
+
+    def meet(self, policy: str, label: str) -> None:
+        """Heed another browser than the one that logged in: know its name, or have no session for it."""
+        if policy == "event" and self._record is not None:
+            self._record.raw[CLIENT] = label.encode()
+        else:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Have no session in this request. What Redis holds and the cookie stay as they are."""
+        self._session_key, self._record = None, Record()
+        self._session_cache: dict[str, Any] = {}
+
     # Loading and touching
 
     def _loading(self) -> Exchange[Record | None]:
-        return steps.load(self._sid(), touches=self.touches and not self._ahead)
+        self.ended = why = list[str]()
+        return steps.load(self._sid(), touches=self.touches and not self._ahead, why=why)
 
     def prefetch(self) -> None:
         """Load now, so that later access costs nothing, without counting as access or activity."""

@@ -69,6 +69,10 @@ class Record:
             return ()
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
+    def permits(self, permission: str) -> bool:
+        """What the snapshot says; that of a superuser is ``true``."""
+        return self.raw.get(PERMISSIONS) == b"true" or permission in self.permissions
+
     @property
     def server_now(self) -> int:
         """The server's clock now, ms, as well as it can be known without asking."""
@@ -97,12 +101,12 @@ class Record:
 
 def is_barred(reply: Any) -> bool:
     """Whether the reply of ``session_load.lua`` is of a session behind a barrier."""
-    return reply is not None and not reply[2]
+    return reply is not None and not isinstance(reply, bytes) and not reply[2]
 
 
 def record_of(reply: Any) -> Record | None:
     """The reply of ``session_load.lua``; None where there is no session, or none that this layout knows."""
-    if reply is None:
+    if reply is None or isinstance(reply, bytes):
         return None
     now, expiry, flat, *barriers = reply
     record = Record(dict(zip(flat[::2], flat[1::2], strict=True)), int(now), int(expiry))

@@ -6,7 +6,7 @@ No SQL anywhere. When Redis is down: ``RedisUnavailable``, which is not "no sess
 
 | function | round trips |
 | --- | --- |
-| ``create_session`` | 2 |
+| ``create_session`` | 3; 4 with a ``SESSION_LIMIT`` |
 | ``validate_session`` | 1; once in ``TOUCH_EVERY`` 1 more |
 | ``sessions_for_user``, ``sessions_for_tenant`` | 2; 1 more for each further 500 sessions |
 | ``revoke`` | 2 |
@@ -18,13 +18,18 @@ from collections.abc import Iterable
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
-from bergizi_redis.sessions import index, steps
+from bergizi_redis.sessions import index, quotas, statistics, steps
+from bergizi_redis.sessions.activity import aactivity as aactivity
+from bergizi_redis.sessions.activity import activity as activity
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.events import atell, tell
 from bergizi_redis.sessions.expiry import limits
 from bergizi_redis.sessions.identity import new_key, sid_of
-from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats, info_of, login_record, moment
+from bergizi_redis.sessions.info import Session, SessionInfo, info_of, login_record, moment
+from bergizi_redis.sessions.permissions import apermissions_changed as apermissions_changed
+from bergizi_redis.sessions.permissions import arefresh, refresh
+from bergizi_redis.sessions.permissions import permissions_changed as permissions_changed
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
 from bergizi_redis.sessions.revoking import NotReplicated as NotReplicated
 from bergizi_redis.sessions.revoking import aresume_revocations as aresume_revocations
@@ -37,6 +42,7 @@ from bergizi_redis.sessions.revoking import revoke as revoke
 from bergizi_redis.sessions.revoking import revoke_everybody as revoke_everybody
 from bergizi_redis.sessions.revoking import revoke_tenant as revoke_tenant
 from bergizi_redis.sessions.revoking import revoke_user as revoke_user
+from bergizi_redis.sessions.statistics import SessionStats
 from bergizi_redis.tenancy import current_tenant
 
 
@@ -47,12 +53,13 @@ def create_session(
     """Make a session: it ends after ``SESSION_IDLE`` s without a request, ``SESSION_ABSOLUTE`` s after now at most.
 
     Its permissions are a snapshot that ``validate_session`` asks. Raises ``TenantError``, ``TypeError``, ``ValueError``
-    for arguments that cannot be, ``RedisUnavailable``.
+    for arguments that cannot be, ``SessionLimitReached``, ``RedisUnavailable``.
     """
     key, this = _creation(
         login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
                      permissions=permissions, ip=ip, user_agent=user_agent, idle=limits().idle)
     )  # fmt: skip
+    this.quota = quotas.quota_for(str(user_id), role, tenant)
     record, events = ask(steps.save(this))
     tell(SessionStore, events)
     return _session(key, record)
@@ -67,6 +74,7 @@ async def acreate_session(
         login_record(user_id=user_id, tenant=tenant, role=role, user_type=user_type, email=email, name=name,
                      permissions=permissions, ip=ip, user_agent=user_agent, idle=limits().idle)
     )  # fmt: skip
+    this.quota = await quotas.aquota_for(str(user_id), role, tenant)
     record, events = await aask(steps.save(this))
     await atell(SessionStore, events)
     return _session(key, record)
@@ -86,15 +94,21 @@ def _session(key: str, record: Record) -> Session:
 def validate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
     """The session of this key, if it lives, somebody is logged in, and the snapshot has the permission; else None.
 
-    Counts as activity. A session of Django's ``login()`` has no snapshot, hence no permission; whether its password
-    has changed since is for ``request.user`` to say, which asks the database.
+    Counts as activity. A snapshot that is out of date is made anew, see ``permissions``: the only SQL. Whether the
+    password has changed since is for ``request.user`` to say, which asks the database.
     """
-    return info_of(sid_of(key), ask(steps.load(sid_of(key))), permission) if key else None
+    record = ask(steps.load(sid_of(key))) if key else None
+    if key and record is not None and record.is_stale:
+        refresh(sid_of(key), record)
+    return info_of(sid_of(key), record, permission) if key else None
 
 
 async def avalidate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
     """As ``validate_session``."""
-    return info_of(sid_of(key), await aask(steps.load(sid_of(key))), permission) if key else None
+    record = await aask(steps.load(sid_of(key))) if key else None
+    if key and record is not None and record.is_stale:
+        await arefresh(sid_of(key), record)
+    return info_of(sid_of(key), record, permission) if key else None
 
 
 def sessions_for_user(user_id: object) -> list[SessionInfo]:
@@ -123,13 +137,14 @@ def _infos(found: dict[str, Record]) -> list[SessionInfo]:
     return sorted((info for info in infos if info), key=lambda info: (info.authenticated, info.public_id), reverse=True)
 
 
-def stats(tenant: str | None = None) -> SessionStats:
-    """Counts of a tenant, of the one in force unless given. Raises ``TenantRequired``, ``TenantError``."""
-    scope = current_tenant() if tenant is None else tenant
-    return SessionStats(scope, ask(index.count(keys.tenant_sessions(scope))))
+def stats(tenant: str | None = None, days: int = 1) -> SessionStats:
+    """Counts of a tenant, of the one in force unless given, over the last ``days`` days (UTC), 1 to 40.
+
+    Raises ``TenantRequired``, ``TenantError``, ``ValueError``.
+    """
+    return ask(statistics.report(current_tenant() if tenant is None else tenant, days))
 
 
-async def astats(tenant: str | None = None) -> SessionStats:
+async def astats(tenant: str | None = None, days: int = 1) -> SessionStats:
     """As ``stats``."""
-    scope = current_tenant() if tenant is None else tenant
-    return SessionStats(scope, await aask(index.count(keys.tenant_sessions(scope))))
+    return await aask(statistics.report(current_tenant() if tenant is None else tenant, days))

@@ -11,6 +11,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
@@ -19,11 +20,12 @@ from redis.exceptions import ResponseError
 from bergizi_redis import keys
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
-from bergizi_redis.sessions import index
+from bergizi_redis.sessions import index, quotas, statistics
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
 from bergizi_redis.sessions.encoding import is_meta
 from bergizi_redis.sessions.events import Event
 from bergizi_redis.sessions.expiry import Limits, login_limits
+from bergizi_redis.sessions.merging import Merging
 from bergizi_redis.sessions.record import (
     ABSOLUTE,
     AUTH_USER,
@@ -35,6 +37,7 @@ from bergizi_redis.sessions.record import (
     LOGGED_IN,
     LOGIN_FIELDS,
     NEW,
+    PERMISSIONS,
     SEEN,
     TENANT,
     USER,
@@ -59,13 +62,17 @@ class Login:
     tenant: str | None = None
     ip: str | None = None
     client: str | None = None
+    permissions: str | None = None  # JSON
     limits: Limits | None = field(default_factory=login_limits)
+
+    def fields(self) -> list[tuple[bytes, str | None]]:
+        return [(TENANT, self.tenant), (IP, self.ip), (CLIENT, self.client), (PERMISSIONS, self.permissions)]
 
 
 def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
     """Run a script on the session; None where there is none, or where the key holds something else."""
     try:
-        return (yield from evaluate(script(name), [keys.session(sid), keys.revoked(sid[:2])], args))
+        return (yield from evaluate(script(name), [keys.session(sid), *beside(sid)], args))
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
@@ -73,8 +80,18 @@ def on_session(sid: str, name: str, args: list[Any]) -> Exchange[Any]:
         return None
 
 
-def load(sid: str, *, touches: bool = True) -> Exchange[Record | None]:
-    record = record_of((yield from on_session(sid, "session_load", [])))
+def beside(sid: str) -> list[str]:
+    """What the scripts on a session ask besides: the barriers of its shard, and the note why it has ended."""
+    return [keys.revoked(sid[:2]), keys.session_ended(sid)]
+
+
+def load(sid: str, *, touches: bool = True, why: list[str] | None = None) -> Exchange[Record | None]:
+    """The session, or None; then ``why`` is told the reason, if it was ended for one not long ago."""
+    reply = yield from on_session(sid, "session_load", [])
+    if isinstance(reply, bytes):
+        why = [] if why is None else why
+        why.append(reply.decode())
+    record = record_of(reply)
     if touches and record is not None and touch_due(record):
         return (yield from touch(sid, record))
     return record
@@ -90,7 +107,7 @@ def touch(sid: str, record: Record) -> Exchange[Record | None]:
     """Move the idle deadline on, in the session and its indices; one round trip."""
     life = int(1000 * (record.cookie_age() or 0))
     change = change_of({}, {}, {SEEN: 0, INDEXED: life})
-    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life), [keys.revoked(sid[:2])])
+    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life), beside(sid))
     listing = index.calls_to_add(sid, index.index_keys(record.user_id, record.tenant), life)
     replies = yield from evaluate_all([*listing, write])
     raise_first(replies)
@@ -115,6 +132,10 @@ class Save:
     login: Login | None = None
     create: bool = False
     moments: dict[bytes, int] | None = None  # ms from now
+    merging: Merging | None = None
+    quota: quotas.Quota | None = None  # that a log-in is held to
+    place: quotas.Place | None = None  # that it was given already
+    replaced: tuple[str, ...] = ()  # the sids that a new key takes the place of
 
     def target(self) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
         """Every field as it shall be, and the moments to write."""
@@ -128,7 +149,7 @@ class Save:
             moments[LOGGED_IN] = 0
             meta[USER] = self.user_id.encode()
             login = self.login or Login()
-            for name, text in ((TENANT, login.tenant), (IP, login.ip), (CLIENT, login.client)):
+            for name, text in login.fields():
                 if text:
                     meta[name] = text.encode("utf-8", "replace")
             if login.limits is not None:
@@ -138,8 +159,9 @@ class Save:
 
     def life_capped(self, moments: Mapping[bytes, int]) -> int:
         """ms; what the script will make of ``life``, as well as it can be known before."""
-        life = min(self.life, (self.moments or {}).get(ABSOLUTE, self.life))
-        return int(1000 * self.base.capped(life / 1000))
+        if ABSOLUTE in moments:
+            return min(self.life, moments[ABSOLUTE])
+        return int(1000 * self.base.capped(self.life / 1000))
 
 
 def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
@@ -149,18 +171,32 @@ def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     old = [] if this.create else index.index_keys(this.base.user_id, this.base.tenant)
     new = index.index_keys(target.user_id, target.tenant)
     life = this.life_capped(moments)
+    place, gone = None, list[Event]()
     if new and life > 0 and (new != old or LOGGED_IN in moments or _index_behind(this.base, life)):
         # Before the session is written, so that a crash leaves a ghost and never an unlisted session.
-        yield from index.add(this.sid, new, life)
+        if this.quota is not None and new != old:
+            place = yield from quotas.place_for(this.sid, target, life, this.quota, this.place, this.replaced)
+        gone = yield from quotas.list_with(place, this.sid, new, life, is_there=new == old)
         moments[INDEXED] = life
-    change = change_of({} if this.create else this.base.raw, after, moments)
-    reply = yield from on_session(
-        this.sid, "session_save", change.arguments("create" if this.create else "update", this.life)
+    reply = yield from _write(this, after, moments)
+    ended = reply is not None and int(reply[1]) <= 0
+    events = [] if reply is None else _events(this, target, ended=ended)
+    off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in gone]
+    dropped = (
+        [] if reply is None else [*dict.fromkeys([*old, *new])] if ended else [key for key in old if key not in new]
     )
+    settled = [] if place is None else [quotas.settling(place)]
+    yield from index.remove([*off, (this.sid, dropped)], [*settled, *statistics.calls_for([*gone, *events])])
     if reply is None:
         raise CreateError if this.create else UpdateError
-    yield from index.remove([(this.sid, [key for key in old if key not in new])])
-    return _written(after, moments, reply), _events(this, target, ended=int(reply[1]) <= 0)
+    return _written(after, moments, reply), [*gone, *events]
+
+
+def _write(this: Save, after: dict[bytes, bytes], moments: dict[bytes, int]) -> Exchange[Any]:
+    mode, base = ("create", {}) if this.create else ("update", this.base.raw)
+    if this.merging is not None:
+        return (yield from this.merging.write(partial(on_session, this.sid), base, after, moments, mode, this.life))
+    return (yield from on_session(this.sid, "session_save", change_of(base, after, moments).arguments(mode, this.life)))
 
 
 def _index_behind(base: Record, life: int) -> bool:
@@ -175,7 +211,9 @@ def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
         events.append(Event(False, this.sid, before, this.base.tenant, "expired" if ended else "logout"))
     if target.user_id is not None and not ended and before != target.user_id:
         is_new = not this.create or bool(this.moments) or this.base.user_id != target.user_id
-        events.append(Event(True, this.sid, target.user_id, target.tenant, "login" if is_new else "cycled"))
+        reason = "login" if is_new else "cycled"
+        where = target.text(IP), target.text(CLIENT)
+        events.append(Event(True, this.sid, target.user_id, target.tenant, reason, *where))
     return events
 
 
@@ -187,13 +225,14 @@ def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchan
     user, owner = owners(reply)
     if not user:
         return True, []
-    yield from index.remove([(sid, index.index_keys(user, owner))])
     barred = bool(reply[2])  # over before, by a revocation whose clean-up has not come by yet
-    return not barred, [Event(False, sid, user, owner, "revoked" if barred else reason)]
+    events = [Event(False, sid, user, owner, "revoked" if barred else reason)]
+    yield from index.remove([(sid, index.index_keys(user, owner))], statistics.calls_for(events))
+    return not barred, events
 
 
 def ending(sid: str, args: list[Any]) -> Call:
-    return Call(script("session_end"), keys.session(sid), args, [keys.revoked(sid[:2])])
+    return Call(script("session_end"), keys.session(sid), args, beside(sid))
 
 
 def owners(reply: list[bytes]) -> tuple[str, str | None]:
