@@ -33,8 +33,8 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": OURS},
     "near": {"BACKEND": OURS, "OPTIONS": {"NEAR_CACHE": True}},
     "django-redis": {"BACKEND": "django_redis.cache.RedisCache"},
-    "django": {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
-    "local memory": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "RedisCache": {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
+    "LocMemCache": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
 PACKAGES = ("Django", "redis", "hiredis", "django-redis", "django-cacheops", "django-cachalot")
 

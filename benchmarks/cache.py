@@ -69,7 +69,7 @@ def hits(size: int) -> Calls:
     driver, name = Redis.from_url(URL), theirs.make_key("plain")
     return {
         "redis-py, bare GET": lambda: driver.get(name),
-        **{peer: (lambda peer=caches[peer]: peer.get("plain")) for peer in (BASELINE, "django", "local memory")},
+        **{peer: (lambda peer=caches[peer]: peer.get("plain")) for peer in (BASELINE, "RedisCache", "LocMemCache")},
         "bergizi_redis, untagged": lambda: ours.get("plain"),
         "bergizi_redis, 3 tags": lambda: ours.get("tagged"),
         "bergizi_redis, domain": lambda: menu.get(TENANT, 42),
@@ -87,7 +87,7 @@ def near_hits(size: int) -> Calls:
     from bergizi_redis.cache.domains import menu, tagged_cache
 
     settings.BERGIZI_REDIS["CACHE_ALIAS"] = "near"
-    value, near, local = "v" * size, caches["near"], caches["local memory"]
+    value, near, local = "v" * size, caches["near"], caches["LocMemCache"]
 
     @cached(timeout=600, tags=["menus"])
     def computed(number: int) -> str:
@@ -99,13 +99,13 @@ def near_hits(size: int) -> Calls:
     menu.set(TENANT, 42, value)
     computed(1)
     calls = {
-        "local memory": lambda: local.get("plain"),
+        "LocMemCache": lambda: local.get("plain"),
         "near, cache.get": lambda: near.get("tagged"),
         "near, domain": lambda: menu.get(TENANT, 42),
         "near, @cached": lambda: computed(1),
     }
     for name, call in calls.items():
-        if name != "local memory":
+        if name != "LocMemCache":
             bring_near(tagged_cache(), call)
     return calls
 
@@ -120,7 +120,7 @@ def bars(times: Times) -> list[bool]:
     return [
         compared("untagged get, of django-redis's", untagged, BASELINE, 1.05),
         compared("get with 3 tags, of django-redis's plain get", tagged, BASELINE, 1.2),
-        compared("near hit, of LocMemCache's get", near, "local memory", 1.3),
+        compared("near hit, of LocMemCache's get", near, "LocMemCache", 1.3),
         bar(
             "near hit, faster than django-redis's get", times.ratio(BASELINE, near), at_least=15,
             cpu=times.cpu_ratio(BASELINE, near),
@@ -141,7 +141,7 @@ def main() -> int:
             show(f"A hit of {length:,} bytes", times, BASELINE)
             if length == 100:
                 kept = bars(times)
-        show("A near hit of 100 bytes", measure(near_hits(100), size, 200), "local memory")
+        show("A near hit of 100 bytes", measure(near_hits(100), size, 200), "LocMemCache")
     return code(size, kept)
 
 

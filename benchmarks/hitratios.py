@@ -41,8 +41,8 @@ def readers() -> dict[str, tuple[Any, dict[str, Any]]]:
     three = {"tags": ["a", "b", "c"]}
     return {
         "django-redis": (caches["django-redis"], {}),
-        "django": (caches["django"], {}),
-        "local memory": (caches["local memory"], {}),
+        "RedisCache": (caches["RedisCache"], {}),
+        "LocMemCache": (caches["LocMemCache"], {}),
         "bergizi_redis, untagged": (caches["default"], {}),
         "bergizi_redis, 3 tags": (caches["default"], three),
         "bergizi_redis, 3 tags, near": (caches["near"], three),

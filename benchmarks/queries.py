@@ -29,7 +29,7 @@ PACKAGES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "bergizi_redis, near": ("bergizi_redis", OURS, {"NEAR_CACHE": True}, {}),
     "django-cacheops": ("cacheops", THEIRS, {}, CACHEOPS),
     "django-cachalot, django-redis": ("cachalot", THEIRS, {}, {}),
-    "django-cachalot, local memory": ("cachalot", LOCAL, {}, {}),
+    "django-cachalot, LocMemCache": ("cachalot", LOCAL, {}, {}),
 }
 BASELINE = "no cache"
 ROWS = 1_000

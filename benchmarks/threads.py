@@ -16,7 +16,7 @@ from typing import Any
 from _bench import BACKENDS, Size, benchmark, bring_near, size_asked
 from _measure import bar, code, lines, progress
 
-READERS = ("django-redis", "django", "untagged", "3 tags", "near")
+READERS = ("django-redis", "RedisCache", "untagged", "3 tags", "near")
 BASELINE = "django-redis"
 
 
@@ -131,7 +131,7 @@ def main() -> int:
     with benchmark(size):
         from django.core.cache import caches
 
-        for alias in (BASELINE, "django", "default"):
+        for alias in (BASELINE, "RedisCache", "default"):
             caches[alias].set("plain", "v" * 100, 600)
         for alias in ("default", "near"):
             caches[alias].set("tagged", "v" * 100, 600, tags=["a", "b", "c"])

@@ -49,3 +49,8 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_there_are(redis_url
     ended = run(str(BENCHMARKS), "cahce", redis_url=redis_url)
     assert ended.returncode == 2
     assert f"there are {', '.join(NAMES)}" in ended.stderr
+
+
+def test_the_documentation_lists_every_benchmark() -> None:
+    page = (BENCHMARKS.parent / "docs" / "reference" / "benchmarks.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == NAMES
