@@ -322,8 +322,11 @@ def everything(raw: Any, prefix: str) -> bytes:
     """Every key and value of this test, as one text."""
     found = []
     for key in raw.scan_iter(f"{prefix}*"):
-        held = raw.hgetall(key) if raw.type(key) == b"hash" else raw.zrange(key, 0, -1, withscores=True)
-        found.append(repr((key, held)).encode())
+        ask: Any = {
+            b"hash": raw.hgetall, b"list": lambda key: raw.lrange(key, 0, -1), b"stream": raw.xrange,
+            b"zset": lambda key: raw.zrange(key, 0, -1, withscores=True),
+        }[raw.type(key)]  # fmt: skip
+        found.append(repr((key, ask(key))).encode())
     return b"\n".join(found)
 
 

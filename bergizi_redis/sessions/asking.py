@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from bergizi_redis.aconnections import aclient
 from bergizi_redis.budget import awithin, within
@@ -47,14 +47,54 @@ def outage_told() -> Iterator[None]:
 def ask(exchange: Exchange[T], *, budget: float | None = None) -> T:
     """Run the exchange, all its round trips within ``budget`` seconds: ``REQUEST_BUDGET`` unless given."""
     with outage_told(), within(config.REQUEST_BUDGET if budget is None else budget):
-        return speak(exchange, client(settings.SESSION_CACHE_ALIAS))
+        return speak(readdressed(exchange), client(settings.SESSION_CACHE_ALIAS))
 
 
 async def aask(exchange: Exchange[T], *, budget: float | None = None) -> T:
     """``ask`` on the client of the running loop, without a thread."""
     with outage_told():
         async with awithin(config.REQUEST_BUDGET if budget is None else budget):
-            return await aspeak(exchange, aclient(settings.SESSION_CACHE_ALIAS))
+            return await aspeak(readdressed(exchange), aclient(settings.SESSION_CACHE_ALIAS))
+
+
+def readdressed(exchange: Exchange[T]) -> Exchange[T]:
+    """Send a request once more, on new connections, where the server says that it has become a replica meanwhile.
+
+    After a failover the name or the Sentinels lead to the new primary; the old connections do not. A replica has
+    written nothing, so nothing is done twice.
+    """
+    try:
+        request = next(exchange)
+        while True:
+            reply: Any = None
+            try:
+                reply = yield request
+                is_refused = _holds_refusal(reply)
+            except ReadOnlyError:
+                is_refused = True
+            except Exception as error:
+                request = exchange.throw(error)
+                continue
+            if is_refused:
+                yield _hang_up
+                try:
+                    reply = yield request
+                except Exception as error:
+                    request = exchange.throw(error)
+                    continue
+            request = exchange.send(reply)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _holds_refusal(reply: Any) -> bool:
+    return isinstance(reply, list) and any(isinstance(each, ReadOnlyError) for each in reply)
+
+
+def _hang_up(client: Any) -> Any:
+    pool = getattr(client, "connection_pool", None)
+    # A cluster's client has no such pool: there a node that was demoted says MOVED.
+    return client.ping() if pool is None else pool.disconnect(inuse_connections=False)
 
 
 def evaluate_all(calls: Sequence[Call]) -> Exchange[list[Any]]:

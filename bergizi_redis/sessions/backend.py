@@ -38,7 +38,6 @@ class SessionStore(Lifetime, Placing):
         self._codec = Codec(self.serializer)
         self._record: Record | None = None  # None: not asked yet
         self._login: steps.Login | None = None
-        self.unavailable: RedisUnavailable | None = None  # the last answer, when it was an outage
 
     @property
     def sid(self) -> str | None:
@@ -48,7 +47,7 @@ class SessionStore(Lifetime, Placing):
         self, *, tenant: str | None, ip: str | None, client: str | None, permissions: str | None = None
     ) -> None:
         """Say what the next save shall write of the log-in: tenant, address, label of browser and system."""
-        self._login = steps.Login(tenant, ip, client, permissions)
+        self._login = steps.Login(tenant, ip, client, permissions, self._record.top if self._record else 0)
         self.note_rotation()
 
     def logs_in(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
+from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import steps
 from bergizi_redis.sessions.expiry import Limits, login_limits
@@ -20,6 +21,8 @@ class Lifetime(SessionBase):
 
     touches = True
     ended: Sequence[str] = ()  # why the session of this key has ended, if it did not long ago
+    unavailable: RedisUnavailable | None = None  # the last answer, when it was an outage
+    missing: RedisUnavailable | None = None  # the outage for which this request goes without its session
     _rotates = False  # the next save is that of a log-in, and changes the key
     _ahead = False  # loaded before anybody asked: the middleware touches when it has seen whether somebody did
     _record: Record | None

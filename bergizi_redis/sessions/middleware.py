@@ -22,8 +22,9 @@ from django.utils.http import http_date
 
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.changes import aact, act, noticed
 from bergizi_redis.sessions.login import note_login
-from bergizi_redis.sessions.outage import unavailable
+from bergizi_redis.sessions.outage import anonymous_answer, missing_in, serves_anonymously, unavailable
 from bergizi_redis.sessions.polling import opts_out
 
 logger = logging.getLogger("bergizi_redis.sessions")
@@ -45,8 +46,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 request.session.prefetch()
+                if change := noticed(request):
+                    act(request, change)
         except RedisUnavailable as error:
-            return unavailable(request, error)
+            if not serves_anonymously(request, error):
+                return unavailable(request, error)
         return self.process_response(request, self.get_response(request))
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -55,8 +59,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 await request.session.aprefetch()
+                if change := noticed(request):
+                    await aact(request, change)
         except RedisUnavailable as error:
-            return unavailable(request, error)
+            if not serves_anonymously(request, error):
+                return unavailable(request, error)
         response: Any = await self.get_response(request)  # type: ignore[misc]
         answer: HttpResponseBase = await self.aprocess_response(request, response)
         return answer
@@ -68,6 +75,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         if error := outage_of(request):
             return response if response.status_code == 503 else unavailable(request, error)
+        if error := missing_in(request):
+            return anonymous_answer(request, response, error)
         if not must_save(request, response):
             kept = without_save(request, response)
             return with_cookie(request, kept, cookie_age(request)) if touched(request) else kept
@@ -86,6 +95,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         """As ``process_response``, without a thread."""
         if error := outage_of(request):
             return response if response.status_code == 503 else unavailable(request, error)
+        if error := missing_in(request):
+            return anonymous_answer(request, response, error)
         if not must_save(request, response):
             kept = without_save(request, response)
             return with_cookie(request, kept, cookie_age(request)) if await atouched(request) else kept

@@ -1,0 +1,3 @@
+-- Save a session, unless another request has changed what this one changes too.
+-- needs session_compare.lua
+-- needs session_save.lua
