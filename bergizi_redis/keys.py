@@ -6,7 +6,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | --- | --- | --- |
 | ``session:{<sid[:2]>}<sid[2:]>`` | hash: meta and one field per session key | idle or absolute, whichever is first |
 | ``moved:{<sid[:2]>}<sid[2:]>`` | string: the session has moved in from another store | what it had left there |
-| ``revoked:{<sid[:2]>}`` | hash: barrier of a user, a tenant, everybody → its number, ms | longest absolute life |
+| ``revoked:{<shard>}`` | hash: barrier of a user, a tenant, everybody → its number, ms | longest absolute life |
 | ``moving:{run}:<ident>`` | string: how far an import from that engine came | 7 d |
 | ``revoking:{@}`` | hash: revocations that hold, and whose clean-up has not ended | longest absolute life |
 | ``user:{<user id>}:sessions`` | zset: sid by expiry, ms | 24 h, renewed |
@@ -28,7 +28,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``cache:{<tenant>}:bumps`` | stream: who voided which tags, the last 256 | 30 d |
 | ``cache:{@}:minute.<n>`` | hash: what all processes counted, by tenant and domain | 1 h |
 | ``cache:{@}:hour.<n>`` | the same, of whole hours | 26 h |
-| ``behind:{<domain>:<shard>}:<part>`` | buffered writes, see the guide: stream, buffer, dead, lease, … | until flushed |
+| ``behind:{<domain>:<shard>}:<part>`` | writes, see the guide: stream, buffer, dead, lease, … | until flushed |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
 | ``security:ratelimit:{<tag>}`` | string: count of the window | the window |
@@ -46,51 +46,19 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 ``@`` stands for the tenant where an entry or a tag belongs to no tenant: no tenant id can hold that character.
 """
 
-import hashlib
 import re
 
-from bergizi_redis.conf import config
-from bergizi_redis.exceptions import TenantError
+from bergizi_redis.keyparts import LONGEST_PART as LONGEST_PART
+from bergizi_redis.keyparts import SHARED as SHARED
+from bergizi_redis.keyparts import TENANT_PATTERN as TENANT_PATTERN
+from bergizi_redis.keyparts import inner_part as _inner
+from bergizi_redis.keyparts import part_of as _part
+from bergizi_redis.keyparts import prefixed as prefixed
+from bergizi_redis.keyparts import validated_tenant as validated_tenant
 
 SCHEMA_VERSION = 1
-SHARED = "@"
-TENANT_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-LONGEST_PART = 120
-DIGESTED = re.compile(r".{40}~[0-9a-f]{32}", re.DOTALL)
 HASH_TAG = re.compile(r"[^{]*\{[^}]+\}")
 OWN_DOMAINS = {"v": "%76", "e": "%65"}  # the tags' names; a domain called so is written otherwise
-
-
-def validated_tenant(tenant: object) -> str:
-    """The tenant id as it stands in keys; ``TenantError`` for anything but 1–64 of ``A-Z a-z 0-9 _ . -``."""
-    if isinstance(tenant, str) and TENANT_PATTERN.fullmatch(tenant):
-        return tenant
-    raise TenantError(
-        f"{str(tenant)[:80]!r} is not a tenant id: use a str of 1 to 64 letters, digits, '_', '.' or '-', such as "
-        "'sppg-jakarta-001'."
-    )
-
-
-def _part(text: object) -> str:
-    """Free text as the last part of a key: as it is when short, else its beginning and a digest.
-
-    What looks like such a digest itself, or is no valid Unicode, gets one too: no text may claim another's key.
-    """
-    part = str(text)
-    encoded = part.encode("utf-8", "backslashreplace")
-    if len(part) <= LONGEST_PART and DIGESTED.fullmatch(part) is None and encoded.decode() == part:
-        return part
-    digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{encoded.decode()[:40]}~{digest}"
-
-
-def _inner(text: object) -> str:
-    """The same for a part that others follow, its colons encoded: ("a:b", "c") is not ("a", "b:c")."""
-    return _part(str(text).replace("%", "%25").replace(":", "%3A"))
-
-
-def prefixed(key: str) -> str:
-    return f"{prefix}:{key}" if (prefix := config.KEY_PREFIX) else key
 
 
 def tenant_key(tenant: str, *parts: object) -> str:
@@ -103,7 +71,6 @@ def session(sid: str) -> str:
 
 
 def session_moved(sid: str) -> str:
-    """In the slot of the session."""
     return prefixed(f"moved:{{{sid[:2]}}}{sid[2:]}")
 
 
@@ -129,9 +96,13 @@ def tenant_sessions(tenant: str | None) -> str:
     return prefixed(f"tenant:{{{SHARED if tenant is None else validated_tenant(tenant)}}}:sessions")
 
 
-def online_beside(index: str) -> str:
-    """Beside an index, in its slot: when its sessions were last seen."""
-    return f"{index.removesuffix('sessions')}online"
+def user_online(user_id: object) -> str:
+    """Beside the user's index, in its slot: when its sessions were last seen."""
+    return prefixed(f"user:{{{_part(user_id)}}}:online")
+
+
+def tenant_online(tenant: str | None) -> str:
+    return prefixed(f"tenant:{{{SHARED if tenant is None else validated_tenant(tenant)}}}:online")
 
 
 def session_stats(tenant: str | None, day: str) -> str:
@@ -151,13 +122,13 @@ def session_ended(sid: str) -> str:
     """In the slot of the session."""
     return prefixed(f"ended:{{{sid[:2]}}}{sid[2:]}")
 
+
 def user_activity(user_id: object) -> str:
     return prefixed(f"activity:{{{_part(user_id)}}}:user")
 
 
 def tenant_activity(tenant: str) -> str:
     return prefixed(f"activity:{{{validated_tenant(tenant)}}}:tenant")
-
 
 
 def cache_entry(tenant: str | None, domain: str, ident: object) -> str:

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # From the top. A module's layer is that of its longest listed prefix; one that is not listed fails the test.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "doors": ("apps", "testing", "management", "templatetags", "urls", "asgi"),
+    "doors": ("apps", "admin", "testing", "management", "templatetags", "urls", "asgi"),
     "windows": ("checks", "checklist", "wiring", "dashboard", "rehearsal"),
     "rooms": ("cache", "sessions", "security", "realtime"),
     "meters": ("health", "vitals", "metrics"),
-    "scopes": ("keys", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
+    "scopes": ("keys", "keyparts", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
     "ground": (
         "connections",
         "aclients",

@@ -166,12 +166,12 @@ def rows() -> list[str]:
 SAMPLES = {
     "tenant": "T0", "sid": "s1s2", "user_id": "U0", "domain": "D0", "ident": "I0", "tag": "G0", "channel": "C0",
     "vehicle": "V0", "parts": "P0", "entry": "{E0}", "number": "N0", "shard": "H0", "part": "P0",
-    "task": "K0",
+    "task": "K0", "day": "Y0",
 }  # fmt: skip
 SHOWN = {
     "s1}s2": "<sid[:2]>}<sid[2:]>", "T0": "<tenant>", "U0": "<user id>", "D0": "<domain>", "I0": "<ident>",
     "G0": "<tag>", "C0": "<channel>", "V0": "<vehicle>", "P0": "<part>", "N0": "<n>",
-    "H0": "<shard>", "{E0}": "<entry>", "K0": "<task>",
+    "H0": "<shard>", "{E0}": "<entry>", "K0": "<task>", "Y0": "<day>",
 }  # fmt: skip
 
 

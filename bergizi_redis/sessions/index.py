@@ -39,9 +39,14 @@ def calls_to_add(sid: str, indices: list[str], life: int, *, is_there: bool = Tr
     """List a session that lives ``life`` ms more, and was seen now. ``is_there``: it is written already."""
     return [
         Call(script("session_index"), key, [sid, life, kept_beyond(key), int(_notes_seen(key)), int(is_there)],
-             [keys.online_beside(key)])
+             [online_beside(key)])
         for key in indices
     ]  # fmt: skip
+
+
+def online_beside(index: str) -> str:
+    """Beside an index, in its slot: when its sessions were last seen."""
+    return f"{index.removesuffix('sessions')}online"
 
 
 def kept_beyond(index: str) -> int:
@@ -78,7 +83,7 @@ def remove(ended: Iterable[tuple[str, list[str]]], along: Sequence[Call] = ()) -
         for index in indices:
             by_index.setdefault(index, []).append(sid)
     off = script("session_unlist")
-    calls = [*(Call(off, index, sids, [keys.online_beside(index)]) for index, sids in by_index.items()), *along]
+    calls = [*(Call(off, index, sids, [online_beside(index)]) for index, sids in by_index.items()), *along]
     if calls:
         raise_first((yield from evaluate_all(calls)))
 

@@ -133,7 +133,7 @@ def _ask(
     listing = keys.user_sessions(user_id)
     reply = yield from evaluate(
         script("session_admit"),
-        [listing, keys.online_beside(listing)],
+        [listing, index.online_beside(listing)],
         [sid, life, index.kept_beyond(listing), quota.most, quota.policy, _grace(), len(ghosts), *ghosts, *replaced],
     )
     return [int(reply[0]), *(other.decode() for other in reply[1:])]
@@ -180,4 +180,4 @@ def list_with(place: Place | None, sid: str, indices: list[str], life: int, *, i
 def settling(place: Place) -> Call:
     """The log-in is complete."""
     listing = keys.user_sessions(place.user_id)
-    return Call(script("session_settle"), listing, [place.sid, *place.leaving], [keys.online_beside(listing)])
+    return Call(script("session_settle"), listing, [place.sid, *place.leaving], [index.online_beside(listing)])

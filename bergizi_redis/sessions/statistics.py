@@ -109,7 +109,7 @@ def report(tenant: str | None, days: int = 1) -> Exchange[SessionStats]:
         raise ValueError(f"days is {days!r}; give 1 to {MOST_DAYS}, today included.")
     index = keys.tenant_sessions(tenant)
     asked = [datetime.now(UTC).date() + timedelta(1 - back) for back in range(days + 2)]
-    named = [index, keys.online_beside(index), *(keys.session_stats(tenant, str(day)) for day in asked)]
+    named = [index, keys.tenant_online(tenant), *(keys.session_stats(tenant, str(day)) for day in asked)]
     reply = yield from evaluate(script("session_report"), named, [int(1000 * config.SESSION_ONLINE)])
     number, live, online, *hashes = reply
     today = EPOCH + timedelta(int(number))
