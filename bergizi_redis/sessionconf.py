@@ -34,6 +34,10 @@ class SessionConfig:
         256 * 1024, "Bytes a session may hold; it is read whole on every request, so large data belongs elsewhere.",
         valid=is_positive,
     )  # fmt: skip
+    SESSION_PERMISSIONS = Setting(
+        "django", "Where permissions noted at log-in come from: `django`, the user; a path of `permissions(user_id)"
+        " -> Iterable[str]`; `''`: none are noted.",
+    )  # fmt: skip
     SESSION_LIMIT = Setting[int | str | None](
         None,
         "Sessions a user may have at one time; or dotted path of `limit(user_id, role, tenant) -> int | None`. 0: any.",
@@ -47,6 +51,10 @@ class SessionConfig:
         300, "Seconds since a user was last seen that still count as online; above `TOUCH_EVERY`.",
         types=SECONDS, valid=is_positive,
     )  # fmt: skip
+    SESSION_ADMIN_TENANTS = Setting(
+        "bergizi_redis.admin.own_tenant",
+        "Dotted path of `tenants(request)`: ids of the tenants whose sessions the admin page shows, None for all.",
+    )
     SESSION_MOVE_FROM = Setting(
         "", "What `SESSION_ENGINE` was, or a tuple, each with `@alias` if need be: sessions move in at their next use.",
         types=(str, tuple, list), valid=are_names,

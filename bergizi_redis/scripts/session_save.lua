@@ -4,7 +4,7 @@
 -- ARGV[2]  life in ms; 0 or less ends the session at once
 -- ARGV[3]  n, the number of written fields; ARGV[4] m, the number of moments
 -- ARGV[5]… n times field, value; m times field, ms from now; then the fields to remove
--- returns  {now ms, life ms}, or nil where refused. '@abs', ms, ends the session whatever its life.
+-- returns  {now ms, life ms, the shard's highest barrier}, or nil where refused. '@abs', ms, ends it whatever its life.
 -- As in session_load.lua: whether a barrier stands that the session has not passed.
 local function is_barred(session, barriers)
   local meta = redis.call('HMGET', session, '@uid', '@ten', '@bar')
@@ -65,4 +65,4 @@ if life <= 0 then
   return {now, 0}
 end
 redis.call('PEXPIREAT', key, string.format('%.0f', now + life))
-return {now, life}
+return {now, life, tonumber(redis.call('HGET', KEYS[2], '@top') or 0)}

@@ -26,7 +26,8 @@ class Session:
 class SessionInfo:
     """A live, logged-in session. Datetimes are aware (UTC).
 
-    ``role`` … ``permissions`` are those of ``create_session``; a session of Django's ``login()`` has only the last, a superuser's is empty.
+    ``role`` … ``permissions`` are those of ``create_session``; Django's ``login()`` has only the
+    last, and a superuser's is empty.
     ``last_seen`` is the last save or touch. ``absolute``: the end whatever happens; ``idle``: seconds without a
     request that end it. Both None for Django's own.
     """

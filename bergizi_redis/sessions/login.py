@@ -12,8 +12,8 @@ from bergizi_redis.conf import config
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.client import client_ip, noted_ip, noted_label
-from bergizi_redis.sessions.quotas import SessionLimitReached
 from bergizi_redis.sessions.permissions import snapshot
+from bergizi_redis.sessions.quotas import SessionLimitReached
 from bergizi_redis.tenancy import find_tenant
 
 

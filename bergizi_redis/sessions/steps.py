@@ -38,6 +38,7 @@ from bergizi_redis.sessions.record import (
     LOGIN_FIELDS,
     NEW,
     PERMISSIONS,
+    PERMISSIONS_SEEN,
     SEEN,
     TENANT,
     USER,
@@ -63,6 +64,7 @@ class Login:
     ip: str | None = None
     client: str | None = None
     permissions: str | None = None  # JSON
+    permissions_seen: int = 0  # the shard's highest barrier, before they were asked for
     limits: Limits | None = field(default_factory=login_limits)
 
     def fields(self) -> list[tuple[bytes, str | None]]:
@@ -116,8 +118,9 @@ def touch(sid: str, record: Record) -> Exchange[Record | None]:
 
 
 def _written(raw: dict[bytes, bytes], moments: Mapping[bytes, int], reply: Any) -> Record:
-    now, life = int(reply[0]), int(reply[1])
-    return Record({**raw, **{name: b"%d" % (now + offset) for name, offset in moments.items()}}, now, now + life)
+    now, life, top = (int(number) for number in (*reply, 0)[:3])
+    written = {name: b"%d" % (now + offset) for name, offset in moments.items()}
+    return Record({**raw, **written}, now, now + life, top=top)
 
 
 @dataclass(slots=True)
@@ -152,6 +155,8 @@ class Save:
             for name, text in login.fields():
                 if text:
                     meta[name] = text.encode("utf-8", "replace")
+            if login.permissions_seen and not self.create:
+                meta[PERMISSIONS_SEEN] = b"%d" % login.permissions_seen
             if login.limits is not None:
                 meta[IDLE] = b"%d" % login.limits.idle
                 moments[ABSOLUTE] = int(1000 * login.limits.absolute)
