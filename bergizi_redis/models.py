@@ -1,6 +1,7 @@
-"""The one table of this app: what a write has made void while Redis was down. See ``cache/outbox.py``."""
+"""The one table of this app: what a write has made void while Redis was down, see ``cache/outbox.py``. And one name."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class OwedBump(models.Model):
@@ -16,3 +17,17 @@ class OwedBump(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Session(models.Model):
+    """No table: the name under which the admin shows sessions, and to which its permissions belong."""
+
+    class Meta:
+        managed = False
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        default_permissions = ("view",)
+        permissions = [("end_session", "Can end session")]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,207 @@
+"""Sessions in Django's admin: find them by user, tenant or address, and end one, all of a user, or all others.
+
+Who may: ``bergizi_redis.view_session`` to look, ``bergizi_redis.end_session`` to end. Whose: those of the tenants that
+``SESSION_ADMIN_TENANTS`` gives for the request; another tenant's session is not found. Sessions go by their public
+id; the key of a cookie is nowhere. Who ended what and why is in the admin's log and in ``sessions_revoked``.
+Round trips: those of the service. Redis down: 503, as for every page with a session.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST
+
+from bergizi_redis.conf import config, import_setting
+from bergizi_redis.exceptions import TenantError
+from bergizi_redis.keys import validated_tenant
+from bergizi_redis.models import Session
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.info import SessionInfo
+from bergizi_redis.tenancy import tenant_from_user
+
+PAGE = 50
+LIST = "admin:bergizi_redis_session_changelist"
+
+
+def own_tenant(request: HttpRequest) -> Iterable[str] | None:
+    """The default of ``SESSION_ADMIN_TENANTS``: a superuser looks after all, others after their own tenant."""
+    if request.user.is_superuser:
+        return None
+    tenant = tenant_from_user(request)
+    return [tenant] if tenant else []
+
+
+def scope_of(request: HttpRequest) -> tuple[str, ...] | None:
+    """The tenants that this request may look after; None: all, and sessions without a tenant."""
+    found = import_setting("SESSION_ADMIN_TENANTS", config.SESSION_ADMIN_TENANTS)(request)
+    return None if found is None else tuple(validated_tenant(tenant) for tenant in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was typed into the form."""
+
+    user: str = ""
+    tenant: str = ""
+    ip: str = ""
+
+    @classmethod
+    def of(cls, given: Any) -> "Search":
+        return cls(*(given.get(name, "").strip()[:200] for name in ("user", "tenant", "ip")))
+
+    @property
+    def address(self) -> str:
+        """The list with this search."""
+        named = {name: getattr(self, name) for name in ("user", "tenant", "ip") if getattr(self, name)}
+        return f"{reverse(LIST)}?{urlencode(named)}" if named else reverse(LIST)
+
+    def sessions(self, scope: tuple[str, ...] | None) -> list[SessionInfo] | None:
+        """Within the scope; None where it must be narrowed first."""
+        if self.user:
+            found = [info for user in ids_of(self.user) for info in sessions.sessions_for_user(user)]
+        elif tenants := self._tenants(scope):
+            found = [info for tenant in tenants for info in sessions.sessions_for_tenant(tenant)]
+        elif scope is None and not self.tenant:
+            return None
+        else:
+            found = []
+        return [info for info in found if self._fits(info) and (scope is None or info.tenant in scope)]
+
+    def _tenants(self, scope: tuple[str, ...] | None) -> list[str]:
+        try:
+            named = [validated_tenant(self.tenant)] if self.tenant else list(scope or ())
+        except TenantError:  # nobody's
+            return []
+        return [tenant for tenant in named if scope is None or tenant in scope]
+
+    def _fits(self, info: SessionInfo) -> bool:
+        return self.tenant in ("", info.tenant) and (not self.ip or (info.ip or "").startswith(self.ip))
+
+
+def ids_of(text: str) -> list[str]:
+    """User ids that the text may mean: an id, or the name that somebody signs in with."""
+    model: Any = get_user_model()
+    user = model._default_manager.filter(**{model.USERNAME_FIELD: text}).first()
+    return list(dict.fromkeys([text, *([str(user.pk)] if user else [])]))
+
+
+def users_of(infos: Iterable[SessionInfo]) -> dict[str, Any]:
+    """The users of the project, by id; one that ``create_session`` made up has none."""
+    model: Any = get_user_model()
+    known = set()
+    for user_id in {info.user_id for info in infos}:
+        try:
+            known.add(model._meta.pk.to_python(user_id))
+        except ValidationError:
+            continue
+    return {str(user.pk): user for user in model._default_manager.filter(pk__in=known)}
+
+
+@admin.register(Session)
+class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """One page; there is no table behind it."""
+
+    def get_urls(self) -> list[Any]:
+        guarded = self.admin_site.admin_view
+        return [
+            path("", guarded(self.changelist_view), name="bergizi_redis_session_changelist"),
+            path("end/", guarded(require_POST(self.end_view)), name="bergizi_redis_session_end"),
+        ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("bergizi_redis.view_session")
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("bergizi_redis.end_session")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        """The search and what it found, a page at a time."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        search, scope = Search.of(request.GET), scope_of(request)
+        found = search.sessions(scope)
+        page = Paginator(found or [], PAGE).get_page(request.GET.get("page"))
+        users = users_of(page.object_list)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Sessions"), "opts": self.opts, "search": search, "scope": scope, "narrow": found is None,
+            "page": page, "rows": [{"info": info, "user": users.get(info.user_id)} for info in page.object_list],
+            "own": getattr(request.session, "sid", None), "may_end": self.has_end_permission(request),
+            "address": search.address, "turning": f"{search.address}{'&' if '?' in search.address else '?'}",
+            **(extra_context or {}),
+        }  # fmt: skip
+        return TemplateResponse(request, "admin/bergizi_redis/session/change_list.html", context)
+
+    def end_view(self, request: HttpRequest) -> HttpResponse:
+        """End the chosen ones, all of their users, or their users' others; say how many."""
+        if not self.has_end_permission(request):
+            raise PermissionDenied
+        search, reason = Search.of(request.POST), request.POST.get("reason", "").strip()[:200]
+        what, sids = request.POST.get("what", ""), request.POST.getlist("sid")[:PAGE]
+        found = {info.public_id: info for info in search.sessions(scope_of(request)) or [] if info.public_id in sids}
+        if not reason or what not in ("one", "all", "others"):
+            messages.error(request, _("Nothing was ended: say why."))
+        elif not found:
+            messages.error(request, _("Nothing was ended: no such session was found."))
+        else:
+            ended = self._end(request, what, list(found.values()), reason)
+            text = ngettext("%(count)s session has ended.", "%(count)s sessions have ended.", ended)
+            messages.success(request, text % {"count": ended})
+        return redirect(search.address)
+
+    def _end(self, request: HttpRequest, what: str, chosen: list[SessionInfo], reason: str) -> int:
+        """In the tenants of the scope alone."""
+        scope, actor, ended = scope_of(request), str(request.user.pk), 0
+        if what == "one":
+            for info in chosen:
+                times = int(sessions.revoke(info.public_id, tenant=info.tenant, reason=reason, actor=actor))
+                self._log(request, info, f"{what} ({times}): {reason}")
+                ended += times
+            return ended
+        for info in {info.user_id: info for info in chosen}.values():
+            if what == "all":
+                times = 0
+                for tenant in [None] if scope is None else scope:
+                    times += sessions.revoke_user(info.user_id, tenant=tenant, reason=reason, actor=actor)
+            else:
+                theirs = Search(user=info.user_id).sessions(scope) or []
+                others = [other for other in theirs if other.user_id == info.user_id and other not in chosen]
+                times = 0
+                for other in others:
+                    times += sessions.revoke(other.public_id, tenant=other.tenant, reason=reason, actor=actor)
+            self._log(request, info, f"{what} ({times}): {reason}")
+            ended += times
+        return ended
+
+    def _log(self, request: HttpRequest, info: SessionInfo, message: str) -> None:
+        LogEntry.objects.create(
+            user_id=request.user.pk,
+            content_type_id=ContentType.objects.get_for_model(Session).pk,
+            object_id=info.public_id,
+            object_repr=f"{info.name or info.user_id} · {info.tenant or '–'}"[:200],
+            action_flag=DELETION,
+            change_message=message,
+        )

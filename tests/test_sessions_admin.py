@@ -1,0 +1,146 @@
+"""Sessions in Django's admin, over HTTP on the example: who sees whose, who may end them, and what is recorded."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, PASSWORD, Answer, Client, ExampleSite
+
+PAGE, END = "/admin/bergizi_redis/session/", "/admin/bergizi_redis/session/end/"
+
+# Staff of one kitchen: "rina" may look, "budi" may end as well, "joko" may enter the admin and no more.
+STAFF = f"""
+from django.contrib.auth.models import Permission
+from accounts.models import User
+for handle, names in (("rina", ["view_session"]), ("budi", ["view_session", "end_session"]), ("joko", [])):
+    user = User.objects.get(sppg="{JAKARTA}", handle=handle)
+    user.is_staff = True
+    user.save()
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="bergizi_redis", codename__in=names))
+"""
+LOG = """
+import json
+from django.contrib.admin.models import LogEntry
+print("LOG" + json.dumps([
+    [entry.user.login, entry.content_type.model, entry.object_id, entry.change_message]
+    for entry in LogEntry.objects.order_by("pk")
+]))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
+    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
+        said = running.manage("shell", "-c", STAFF)
+        assert said.returncode == 0, said.stderr
+        yield running
+
+
+@pytest.fixture(scope="module")
+def network(site: ExampleSite) -> Client:
+    """The network's own administrator."""
+    client = site.client()
+    client.post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": "/admin/"})
+    return client
+
+
+@pytest.fixture(scope="module")
+def budi(site: ExampleSite) -> Client:
+    return site.client(JAKARTA, "budi")
+
+
+def sids(answer: Answer) -> list[str]:
+    return re.findall(r'name="sid" value="([0-9a-f]{32})"', answer.text)
+
+
+def log(site: ExampleSite) -> list[list[str]]:
+    said = site.manage("shell", "-c", LOG)
+    found: list[list[str]] = json.loads(said.stdout.partition("LOG")[2])
+    return found
+
+
+def test_the_networks_staff_names_a_user_or_a_tenant_and_finds_their_sessions(
+    site: ExampleSite, network: Client
+) -> None:
+    cook = site.client(BANDUNG, "agus")
+    assert "Name a user or a tenant" in network.get(PAGE).text
+    answer = network.get(f"{PAGE}?tenant={BANDUNG}")
+    assert len(sids(answer)) == 1
+    assert sids(network.get(f"{PAGE}?user=agus@{BANDUNG}")) == sids(answer)
+    assert sids(network.get(f"{PAGE}?tenant={BANDUNG}&ip=127.0.")) == sids(answer)
+    assert "No session was found." in network.get(f"{PAGE}?tenant={BANDUNG}&ip=10.").text
+    assert "No session was found." in network.get(f"{PAGE}?tenant=a%7Db").text
+    cookies = [cookie.value or "?" for cookie in cook.cookies]
+    assert not any(value in answer.text for value in cookies), "no key of a cookie is on the page"
+    assert "this session" in network.get(f"{PAGE}?user=admin").text
+
+
+def test_a_page_without_inline_style_or_script(network: Client) -> None:
+    answer = network.get(f"{PAGE}?user=admin")
+    assert not re.search(r"<style|<script>|\sstyle=|\son\w+=", answer.text)
+    assert "unsafe-inline" not in answer.headers["Content-Security-Policy"]
+    assert "Cari" in network.get(PAGE, Accept_Language="id").text
+
+
+def test_a_kitchens_staff_sees_and_ends_the_sessions_of_that_kitchen_alone(site: ExampleSite, budi: Client) -> None:
+    cook, foreign = site.client(JAKARTA, "agus"), site.client(KUPANG, "agus")
+    theirs = sids(budi.get(f"{PAGE}?user=agus@{JAKARTA}"))
+    assert len(theirs) == 1
+    assert set(theirs) <= set(sids(budi.get(PAGE))), "one's own tenant need not be named"
+    for query in (f"?tenant={KUPANG}", f"?user=agus@{KUPANG}", f"?tenant={KUPANG}&user=agus@{KUPANG}"):
+        assert "No session was found." in budi.get(PAGE + query).text
+    hidden = re.findall(r"[0-9a-f]{32}", foreign_sid(site))
+    fields = {"user": f"agus@{KUPANG}", "sid": hidden, "reason": "mine now"}
+    for what in ("one", "all", "others"):
+        answer = budi.post(END, {**fields, "what": what})
+        assert "no such session was found" in answer.text
+    assert "/sign-in/" not in foreign.get("/menus/").url
+    answer = budi.post(END, {"user": f"agus@{JAKARTA}", "sid": theirs, "reason": "phone was lost", "what": "one"})
+    assert "1 session has ended." in answer.text
+    assert "/sign-in/" in cook.get("/menus/").url
+    assert [f"budi@{JAKARTA}", "session", theirs[0], "one (1): phone was lost"] in log(site)
+
+
+def foreign_sid(site: ExampleSite) -> str:
+    code = f"""
+from accounts.models import User
+from bergizi_redis.sessions import service
+print([info.public_id for info in service.sessions_for_user(User.objects.get(login="agus@{KUPANG}").pk)])
+"""
+    return site.manage("shell", "-c", code).stdout
+
+
+def test_all_sessions_of_a_user_or_all_but_the_chosen_end(site: ExampleSite, network: Client) -> None:
+    three = [site.client(BANDUNG, "joko") for _ in range(3)]
+    who = {"user": f"joko@{BANDUNG}", "reason": "a test"}
+    kept = sids(network.get(f"{PAGE}?user=joko@{BANDUNG}"))[-1:]  # the first to log in
+    assert "2 sessions have ended." in network.post(END, {**who, "sid": kept, "what": "others"}).text
+    assert ["/sign-in/" in client.get("/menus/").url for client in three] == [False, True, True]
+    assert "1 session has ended." in network.post(END, {**who, "sid": kept, "what": "all"}).text
+    assert "/sign-in/" in three[0].get("/menus/").url
+
+
+def test_without_a_reason_nothing_ends(site: ExampleSite, network: Client) -> None:
+    driver = site.client(BANDUNG, "rina")
+    found = sids(network.get(f"{PAGE}?user=rina@{BANDUNG}"))
+    for fields in ({"reason": " ", "what": "one"}, {"reason": "why", "what": "everything"}):
+        assert "say why" in network.post(END, {"user": f"rina@{BANDUNG}", "sid": found, **fields}).text
+    assert "/sign-in/" not in driver.get("/menus/").url
+
+
+def test_looking_and_ending_are_two_permissions(site: ExampleSite) -> None:
+    looks, enters = site.client(JAKARTA, "rina"), site.client(JAKARTA, "joko")
+    answer = looks.get(PAGE)
+    assert answer.status == 200
+    assert 'name="what"' not in answer.text
+    assert looks.post(END, {"sid": "0" * 32, "reason": "x", "what": "one"}).status == 403
+    assert enters.get(PAGE).status == 403
+    assert "/admin/login/" in site.client().get(PAGE).url
+
+
+def test_ending_needs_a_post_with_a_token(budi: Client) -> None:
+    assert budi.get(END).status == 405
+    answer = budi.send("POST", END, b"what=one", Content_Type="application/x-www-form-urlencoded")
+    assert answer.status == 403
