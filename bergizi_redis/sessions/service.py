@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from bergizi_redis import keys
 from bergizi_redis.conf import config
 from bergizi_redis.sessions import index, quotas, statistics, steps
+from bergizi_redis.sessions.activity import Activity as Activity
 from bergizi_redis.sessions.activity import aactivity as aactivity
 from bergizi_redis.sessions.activity import activity as activity
 from bergizi_redis.sessions.asking import aask, ask

@@ -1,0 +1,386 @@
+"""The client: what is kept of it, what another browser brings about, and the trail of what happened.
+
+Seen red: without the comparison of labels, without the note's own comparison (each of two requests at once told the
+change), without the trim and the ``pcall`` of the trail, and where a request without a name is taken for an event.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth import login, logout
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, Client, RequestFactory
+from django.urls import path
+
+from bergizi_redis import keys, signals
+from bergizi_redis.exceptions import RedisUnavailable, TenantError
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.changes import act, noticed
+from bergizi_redis.sessions.client import client_ip, client_label, noted_ip
+from bergizi_redis.sessions.info import Session
+from tests.spoken import WAYS, Spoken
+
+Commands = Callable[[], AbstractContextManager[list[str]]]
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0"
+NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36"
+
+
+def whoami(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("_auth_user_id")))
+
+
+async def awhoami(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(await request.session.aget("_auth_user_id")))
+
+
+def sign_in(request: HttpRequest) -> HttpResponse:
+    user = User.objects.get(username="sari")
+    user.tenant = "sppg-1"  # type: ignore[attr-defined]
+    login(request, user, backend=MODEL_BACKEND)
+    return HttpResponse("in")
+
+
+def sign_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return HttpResponse("out")
+
+
+urlpatterns = [path("", whoami), path("async/", awhoami), path("in/", sign_in), path("out/", sign_out)]
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["bergizi_redis.sessions.middleware.SessionMiddleware"]
+
+
+@pytest.fixture
+def policy(settings: Any) -> Callable[..., None]:
+    def put(**changes: Any) -> None:
+        settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, **changes}
+
+    return put
+
+
+@pytest.fixture
+def told() -> Iterator[list[dict[str, Any]]]:
+    """What ``session_client_changed`` told."""
+    log: list[dict[str, Any]] = []
+
+    def changed(sender: Any, signal: Any, **told: Any) -> None:
+        log.append(told)
+
+    signals.session_client_changed.connect(changed)
+    yield log
+    signals.session_client_changed.disconnect(changed)
+
+
+@pytest.fixture
+def visitor(client: Client, db: None) -> Client:
+    """Logged in with Firefox on Linux, from 203.0.113.77, at the tenant sppg-1."""
+    User.objects.create_user("sari")
+    client.get("/in/", headers={"user-agent": FIREFOX}, REMOTE_ADDR="203.0.113.77")
+    return client
+
+
+def session_of(user_id: object = "user123", tenant: str = "sppg-1", **changes: Any) -> Session:
+    profile = {"role": "", "user_type": "", "email": "", "name": "", "permissions": []}
+    return sessions.create_session(
+        user_id, tenant, **{**profile, "ip": "203.0.113.77", "user_agent": FIREFOX, **changes}
+    )
+
+
+def names(entries: list[sessions.Activity]) -> list[str]:
+    return [entry.event for entry in entries]
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("privacy", "ip", "client"),
+    [("full", "203.0.113.77", "Firefox · Linux"), ("prefix", "203.0.113.0/24", "Firefox · Linux"), ("off", None, None)],
+)
+def test_a_session_keeps_what_privacy_lets_it(
+    policy: Callable[..., None], privacy: str, ip: str | None, client: str | None, raw: "redis.Redis", prefix: str
+) -> None:
+    policy(SESSION_CLIENT_PRIVACY=privacy)
+    info = sessions.validate_session(session_of().key)
+    assert info is not None
+    assert (info.ip, info.client) == (ip, client)
+    if privacy != "full":
+        assert all(b"203.0.113.77" not in raw.dump(key) for key in raw.scan_iter(f"{prefix}*"))
+
+
+def test_hashed_addresses_are_the_same_for_the_same_and_depend_on_the_secret(
+    policy: Callable[..., None], settings: Any
+) -> None:
+    policy(SESSION_CLIENT_PRIVACY="hash")
+    first = noted_ip("203.0.113.77")
+    assert first is not None
+    assert "203" not in first
+    assert len(first) == 17
+    assert noted_ip("203.0.113.77") == first == noted_ip("::ffff:203.0.113.77")
+    assert noted_ip("203.0.113.78") != first
+    settings.SECRET_KEY = "another"
+    assert noted_ip("203.0.113.77") != first
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("fe80::1%eth0", "fe80::/48"),
+        ("::ffff:10.1.2.3", "10.1.2.0/24"),
+        ("?", None),
+    ],
+)
+def test_a_prefix_is_what_a_household_has(policy: Callable[..., None], address: str, network: str | None) -> None:
+    policy(SESSION_CLIENT_PRIVACY="prefix")
+    assert noted_ip(address) == network
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("198.51.100.9, 10.0.0.2", "198.51.100.9"),
+        ("203.0.113.1, 198.51.100.9", "198.51.100.9"),  # the left one is the client's own claim
+        ("127.0.0.1, 10.0.0.3, 198.51.100.9, 10.0.0.2", "198.51.100.9"),
+        ("10.0.0.9", "10.0.0.9"),
+        ("198.51.100.9, <script>", None),
+    ],
+)
+def test_a_forged_forwarded_header_is_not_believed(
+    policy: Callable[..., None], visitor: Client, forwarded: str, address: str | None
+) -> None:
+    policy(TRUSTED_PROXIES=["10.0.0.0/8"])
+    visitor.get("/in/", headers={"x-forwarded-for": forwarded}, REMOTE_ADDR="10.0.0.1")
+    info = sessions.validate_session(visitor.cookies["sessionid"].value)
+    assert info is not None
+    assert info.ip == address or address is None
+    request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", headers={"x-forwarded-for": forwarded})
+    assert client_ip(request) == address
+    stranger = RequestFactory().get("/", REMOTE_ADDR="192.0.2.1", headers={"x-forwarded-for": forwarded})
+    assert client_ip(stranger) == "192.0.2.1"
+
+
+def test_a_version_is_no_part_of_the_label() -> None:
+    assert client_label(FIREFOX) == client_label(NEWER_FIREFOX) == "Firefox · Linux"
+
+
+# Another browser
+
+
+def test_an_update_of_the_browser_is_no_change(visitor: Client, told: list[Any], commands: Commands) -> None:
+    with commands() as log:
+        visitor.get("/", headers={"user-agent": NEWER_FIREFOX})
+    assert told == []
+    assert len([line for line in log if "session:" in line]) == 1
+
+
+def test_by_default_a_change_is_told_once_and_the_session_goes_on(visitor: Client, told: list[Any]) -> None:
+    user = str(User.objects.get().pk)
+    for _ in range(2):
+        assert visitor.get("/", headers={"user-agent": CHROME}, REMOTE_ADDR="192.0.2.9").content == user.encode()
+    [change] = told
+    assert (change["before"], change["after"], change["policy"]) == ("Firefox · Linux", "Chrome · Windows", "event")
+    assert (change["user_id"], change["tenant"]) == (user, "sppg-1")
+    info = sessions.validate_session(visitor.cookies["sessionid"].value)
+    assert info is not None
+    assert info.client == "Chrome · Windows"
+    entry = sessions.activity(user)[0]
+    assert (entry.event, entry.ip, entry.client) == ("client_changed", "192.0.2.9", "Chrome · Windows")
+    assert sessions.stats("sppg-1").today.client_changed == 1
+
+
+def test_of_requests_at_once_that_show_a_change_one_tells_it(visitor: Client, told: list[Any]) -> None:
+    """Red when the note does not compare: a page with ten pictures would send ten mails."""
+
+    def arrived() -> HttpRequest:
+        request = RequestFactory().get("/", headers={"user-agent": CHROME})
+        session = SessionStore(visitor.cookies["sessionid"].value)
+        session.prefetch()
+        request.session = session
+        return request
+
+    for request in [arrived(), arrived()]:
+        change = noticed(request)
+        assert change is not None
+        act(request, change)
+    assert len(told) == 1
+
+
+def test_a_request_that_names_no_browser_is_no_event(visitor: Client, told: list[Any]) -> None:
+    visitor.get("/")
+    assert told == []
+
+
+def test_another_browser_must_log_in_and_the_first_one_stays(
+    visitor: Client, told: list[Any], policy: Callable[..., None]
+) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    thief = Client(headers={"user-agent": CHROME})
+    thief.cookies["sessionid"] = visitor.cookies["sessionid"].value
+    response = thief.get("/")
+    assert response.content == b"None"
+    assert response.cookies["sessionid"]["max-age"] == 0
+    assert told[0]["policy"] == "re-authenticate"
+    owner = visitor.get("/", headers={"user-agent": NEWER_FIREFOX})
+    assert owner.content == str(User.objects.get().pk).encode()
+
+
+def test_a_request_that_names_no_browser_is_not_let_in(visitor: Client, policy: Callable[..., None]) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    assert visitor.get("/").content == b"None"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_session_may_end_with_its_browser(
+    visitor: Client, told: list[Any], policy: Callable[..., None], asynchronous: bool
+) -> None:
+    policy(SESSION_CLIENT_CHANGE="end")
+    user, key = User.objects.get().pk, visitor.cookies["sessionid"].value
+    thief: Any = AsyncClient() if asynchronous else Client()
+    thief.cookies["sessionid"] = key
+    if asynchronous:
+        response = asyncio.run(thief.get("/async/", headers={"user-agent": CHROME}))
+    else:
+        response = thief.get("/", headers={"user-agent": CHROME})
+    assert response.content == b"None"
+    assert not SessionStore().exists(key)
+    assert len(told) == 1
+    assert sessions.activity(user)[0].event == "client_changed"
+    assert visitor.get("/", headers={"user-agent": FIREFOX}).content == b"None"
+
+
+@pytest.mark.parametrize("settled", [{"SESSION_CLIENT_CHANGE": "ignore"}, {"SESSION_CLIENT_PRIVACY": "off"}])
+def test_nothing_is_compared_where_that_is_switched_off(
+    visitor: Client, told: list[Any], policy: Callable[..., None], settled: dict[str, str], commands: Commands
+) -> None:
+    policy(**settled)
+    with commands() as log:
+        visitor.get("/", headers={"user-agent": CHROME})
+    assert told == []
+    assert len(log) == 1
+
+
+def test_an_outage_at_the_note_harms_nothing(server: Any, told: list[Any], caplog: Any) -> None:
+    session = SessionStore(session_of().key)
+    session.prefetch()
+    request = RequestFactory().get("/", headers={"user-agent": CHROME})
+    request.session = session
+    change = noticed(request)
+    assert change is not None
+    server.kill()
+    act(request, change)
+    assert len(told) == 1
+    assert "Could not note" in caplog.text
+
+
+# The trail
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_trail_tells_what_happened_the_newest_first(way: str) -> None:
+    service: Any = Spoken(sessions, way)
+    first = service.create_session("user123", "sppg-1", "", "", "", "", [], "203.0.113.77", FIREFOX)
+    second = service.create_session("user123", "sppg-2", "", "", "", "", [])
+    service.revoke(first.sid)
+    assert [(entry.event, entry.sid, entry.tenant) for entry in service.activity("user123")] == [
+        ("revoked", first.sid, "sppg-1"),
+        ("logged_in", second.sid, "sppg-2"),
+        ("logged_in", first.sid, "sppg-1"),
+    ]
+    assert names(service.activity(tenant="sppg-1")) == ["revoked", "logged_in"]
+    assert names(service.activity("user123", tenant="sppg-2")) == ["logged_in"]
+    assert names(service.activity("user123", limit=1)) == ["revoked"]
+    entry = service.activity("user123")[-1]
+    assert (entry.user_id, entry.ip, entry.client) == ("user123", "203.0.113.77", "Firefox · Linux")
+    assert datetime.now(UTC) - entry.at < timedelta(minutes=1)
+
+
+def test_django_log_in_and_log_out_are_noted_and_cycling_is_not(visitor: Client) -> None:
+    user = User.objects.get().pk
+    SessionStore(visitor.cookies["sessionid"].value).load()
+    session = SessionStore(visitor.cookies["sessionid"].value)
+    session.cycle_key()
+    visitor.cookies["sessionid"] = session.session_key or ""
+    visitor.get("/out/")
+    assert names(sessions.activity(user)) == ["logged_out", "logged_in"]
+
+
+def test_reading_a_trail_is_one_round_trip(commands: Commands) -> None:
+    session_of()
+    with commands() as log:
+        sessions.activity("user123")
+        sessions.activity(tenant="sppg-1")
+    assert len(log) == 2
+
+
+def test_a_trail_is_bounded_by_number_and_by_age(raw: "redis.Redis", policy: Callable[..., None]) -> None:
+    policy(ACTIVITY_LENGTH=2, ACTIVITY_DAYS=1)
+    old = int(raw.time()[0]) * 1000 - 2 * 86_400_000
+    raw.lpush(keys.user_activity("user123"), f'{old} ["logged_in","","user123","sppg-1",null,null]')
+    raw.xadd(keys.tenant_activity("sppg-1"), {"e": f'{old} ["logged_in","","u","sppg-1",null,null]'}, id=f"{old}-0")
+    assert sessions.activity("user123") == []
+    for _ in range(3):
+        session_of()
+    assert raw.llen(keys.user_activity("user123")) == 2
+    assert raw.xlen(keys.tenant_activity("sppg-1")) == 3
+    for _ in range(9):
+        session_of()
+    assert raw.xlen(keys.tenant_activity("sppg-1")) == 10
+    for key in (keys.user_activity("user123"), keys.tenant_activity("sppg-1")):
+        assert 0 < raw.ttl(key) <= 86400
+
+
+def test_no_trail_is_kept_where_none_is_wanted(raw: "redis.Redis", policy: Callable[..., None], prefix: str) -> None:
+    policy(ACTIVITY_LENGTH=0)
+    sessions.revoke(session_of().sid)
+    assert list(raw.scan_iter(f"{prefix}*activity*")) == []
+
+
+def test_a_damaged_trail_fails_no_request_and_its_entries_are_left_out(raw: "redis.Redis") -> None:
+    """Red when the script's commands are not protected: a log-out would answer 500."""
+    raw.set(keys.user_activity("user123"), "no list")
+    made = session_of()
+    assert sessions.revoke(made.sid)
+    raw.delete(keys.user_activity("user123"))
+    raw.lpush(keys.user_activity("user123"), "no entry", "12 [1]", "1e99 [1,2,3,4,5,6]")
+    assert sessions.activity("user123") == []
+
+
+def test_a_full_server_still_lets_people_log_out(server: Any) -> None:
+    made = session_of()
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        SessionStore(made.key).delete()
+        client.config_set("maxmemory", 0)
+    assert sessions.validate_session(made.key) is None
+
+
+def test_a_trail_is_somebodys(server: Any) -> None:
+    with pytest.raises(ValueError, match="Say whose activity"):
+        sessions.activity()
+    with pytest.raises(ValueError, match="Say whose activity"):
+        sessions.activity("user123", limit=0)
+    with pytest.raises(TenantError):
+        sessions.activity(tenant="no tenant}")
+    server.kill()
+    with pytest.raises(RedisUnavailable):
+        sessions.activity("user123")
+
+
+def test_a_user_and_a_tenant_of_one_name_have_trails_of_their_own() -> None:
+    session_of("sppg-9", "sppg-1")
+    assert sessions.activity(tenant="sppg-9") == []
+    assert names(sessions.activity("sppg-9")) == ["logged_in"]
