@@ -123,7 +123,7 @@ def drawn(found: Sequence[Mapping[str, Any]], about: str) -> str:
         places[side] = ended + 28
 
     panel(0, "A cache hit", "100 bytes, one thread; shorter is better", "A hit of 100 bytes")
-    panel(1, "A cached query", "20 rows, hit", "A cached query, 20 rows")
+    panel(1, "A cached query", "20 of 20,000 rows", "A query that finds 20 of 20,000 rows")
     panel(1, "Voiding 100,000 entries", "logarithmic scale", "Voiding 100,000 entries", log=True)
     panel(
         0,

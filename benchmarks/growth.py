@@ -121,7 +121,7 @@ def main() -> int:
             found = measured(sizes, size)
             lines(f"Cost by {what}", "bare commands of the driver", [f"{number:,}" for number in sizes], found)
             for name, costs in found.items():
-                kept.append(bar(f"{name}, {sizes[-1]:,} to {sizes[0]:,}", costs[-1] / costs[0], at_most=1.25))
+                kept.append(bar(f"{name}, {sizes[-1]:,} to {sizes[0]:,}", costs[-1] / costs[0], at_most=1.5))
         sizes = [1, 3, 10, 30]
         lines("Cost by tags of one entry", "bare commands of the driver", sizes, by_tags_of_one(sizes, size))
     return code(size, kept)
