@@ -90,6 +90,7 @@ def test_the_runtime_needs_no_more_than_five_packages() -> None:
         ("orjson", "orjson"),
         ("asgi", "uvicorn"),
         ("postgres", "psycopg"),
+        ("bench", "django-cacheops"),
         ("docs", "sphinx"),
         ("dev", "pytest"),
     ],
