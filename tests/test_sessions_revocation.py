@@ -26,7 +26,7 @@ from bergizi_redis import connections, keys, scripts, signals
 from bergizi_redis.exceptions import RedisUnavailable, TenantError
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
-from bergizi_redis.sessions import barriers, index
+from bergizi_redis.sessions import barriers, index, revoking, sweeping
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.barriers import Revocation
@@ -283,6 +283,46 @@ def test_another_user_in_the_same_session_is_not_barred() -> None:
     assert lives(made)
 
 
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_the_browser_of_a_revoked_session_can_be_told_why(cleaned: bool, raw: "redis.Redis") -> None:
+    made, single, out = session_of(), session_of("other"), session_of("third")
+    barred(OF_USER)
+    if cleaned:
+        assert sessions.resume_revocations() == 1
+        assert 0 < raw.pttl(keys.session_ended(made.sid)) <= 15 * 60 * 1000
+    sessions.revoke(single.sid)
+    SessionStore(out.key).delete()
+    whys = []
+    for one in (made, single, out):
+        session = SessionStore(one.key)
+        session.load()
+        whys.append(session.why_ended)
+    assert whys == ["revoked", "revoked", None]
+
+
+def test_revocations_are_counted_once_each() -> None:
+    session_of()
+    session_of()
+    barred(OF_USER)
+    sessions.resume_revocations()
+    sessions.resume_revocations()
+    assert sessions.stats(TENANT).live == 0
+    assert sessions.stats(TENANT).today.revoked == 2
+
+
+def test_the_sweeper_goes_on_with_what_was_left() -> None:
+    made = session_of()
+    barred(OF_TENANT)
+    revoking.resume_small()
+    assert sessions.resume_revocations() == 0
+    assert not lives(made)
+    session_of("other", OTHER)
+    barred(Revocation("z", None, OTHER))
+    sweeping.sweep()
+    assert sessions.resume_revocations() == 0
+    assert sessions.stats(OTHER).live == 0
+
+
 # Clocks
 
 
@@ -345,7 +385,7 @@ def test_killed_after_any_request_a_revocation_holds_or_never_was(
     settings.CACHES["default"]["KEY_PREFIX"] = ""
     with server.client() as client:  # so that a request is a step
         for path in Path(scripts.__file__).parent.glob("session_*.lua"):
-            client.script_load(path.read_text())
+            client.script_load(script(path.stem).text)
     made = [session_of(), session_of()]
     died = subprocess.run(
         [sys.executable, "-c", CHILD, str(requests), *call],

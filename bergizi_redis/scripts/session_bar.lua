@@ -6,19 +6,7 @@
 --          With ARGV[3] = 1 the last key is a session of the last shard, which passes the barrier.
 -- ARGV[1]  the field; ARGV[2] ms that it stands; ARGV[3] 1 or 0
 -- returns  the number in the last shard
--- As in session_load.lua: whether a barrier stands that the session has not passed.
-local function is_barred(session, barriers)
-  local meta = redis.call('HMGET', session, '@uid', '@ten', '@bar')
-  local user, tenant = meta[1], meta[2] or ''
-  local stands = user and redis.call('HMGET', barriers, '*', 't:' .. tenant, 'u:' .. user, 'b:' .. tenant .. ':' .. user)
-  for _, number in ipairs(stands or {}) do
-    if number and tonumber(number) > tonumber(meta[3] or 0) then
-      return true
-    end
-  end
-  return false
-end
-
+-- needs session_barred.lua
 local time = redis.call('TIME')
 local now, life, kept = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2]), nil
 if ARGV[3] == '1' and redis.call('HEXISTS', KEYS[#KEYS], '@uid') == 1 and not is_barred(KEYS[#KEYS], KEYS[#KEYS - 1]) then

@@ -1,21 +1,9 @@
 -- End a session, if it is whose the caller says.
--- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua
+-- KEYS[1]  the session's hash; KEYS[2] the barriers of its shard, see session_bar.lua; KEYS[3] why it has ended
 -- ARGV[1]  the user it must belong to, '' for anyone; ARGV[2] the tenant, '' for any; ARGV[3] 'barred' to end it only
---          if it is behind a barrier
+--          if it is behind a barrier; ARGV[4] what the log-in page shall know, '' for nothing; ARGV[5] for how many ms
 -- returns  {user or '', tenant or '', 1 if it was behind a barrier} of the ended session, or nil where there was none
--- As in session_load.lua: whether a barrier stands that the session has not passed.
-local function is_barred(session, barriers)
-  local meta = redis.call('HMGET', session, '@uid', '@ten', '@bar')
-  local user, tenant = meta[1], meta[2] or ''
-  local stands = user and redis.call('HMGET', barriers, '*', 't:' .. tenant, 'u:' .. user, 'b:' .. tenant .. ':' .. user)
-  for _, number in ipairs(stands or {}) do
-    if number and tonumber(number) > tonumber(meta[3] or 0) then
-      return true
-    end
-  end
-  return false
-end
-
+-- needs session_barred.lua
 local meta = redis.call('HMGET', KEYS[1], '@v', '@uid', '@ten')
 local user, tenant = meta[2] or '', meta[3] or ''
 if not meta[1] or (ARGV[1] ~= '' and ARGV[1] ~= user) or (ARGV[2] ~= '' and ARGV[2] ~= tenant) then
@@ -26,4 +14,7 @@ if ARGV[3] == 'barred' and not barred then
   return false
 end
 redis.call('UNLINK', KEYS[1])
+if ARGV[4] ~= '' and user ~= '' then
+  redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
+end
 return {user, tenant, barred and 1 or 0}

@@ -5,19 +5,7 @@
 -- ARGV[3]  n, the number of written fields; ARGV[4] m, the number of moments
 -- ARGV[5]… n times field, value; m times field, ms from now; then the fields to remove
 -- returns  {now ms, life ms, the shard's highest barrier}, or nil where refused. '@abs', ms, ends it whatever its life.
--- As in session_load.lua: whether a barrier stands that the session has not passed.
-local function is_barred(session, barriers)
-  local meta = redis.call('HMGET', session, '@uid', '@ten', '@bar')
-  local user, tenant = meta[1], meta[2] or ''
-  local stands = user and redis.call('HMGET', barriers, '*', 't:' .. tenant, 'u:' .. user, 'b:' .. tenant .. ':' .. user)
-  for _, number in ipairs(stands or {}) do
-    if number and tonumber(number) > tonumber(meta[3] or 0) then
-      return true
-    end
-  end
-  return false
-end
-
+-- needs session_barred.lua
 local key = KEYS[1]
 if ARGV[1] == 'create' then
   if redis.call('EXISTS', key) == 1 then

@@ -25,8 +25,8 @@ from bergizi_redis import keys
 from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
-from bergizi_redis.sessions import index, statistics, steps
-from bergizi_redis.sessions.asking import evaluate_all, raise_first
+from bergizi_redis.sessions import index, quotas, statistics, steps
+from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
 from bergizi_redis.sessions.events import Event
 
 SHARDS = tuple(f"{number:02x}" for number in range(256))
@@ -124,7 +124,8 @@ def members(this: Revocation) -> Exchange[list[str]]:
 
 def end_barred(sids: list[str]) -> Exchange[list[Event]]:
     """End those of the sessions that are behind a barrier: 2 round trips; returns their events."""
-    replies = yield from evaluate_all([steps.ending(sid, ["", "", "barred"]) for sid in sids])
+    end, args = script("session_end"), ["", "", "barred", *quotas.note_of(quotas.REVOKED)]
+    replies = yield from evaluate_all([Call(end, keys.session(sid), args, steps.beside(sid)) for sid in sids])
     wrong_types = [reply for reply in replies if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)]
     raise_first([reply for reply in replies if reply not in wrong_types])
     events = [

@@ -17,7 +17,7 @@ from bergizi_redis.sessions.record import ROLE, Record
 
 
 class Placing(SessionBase):
-    """``why_ended``, after loading: ``evicted`` if the session of this key was, not long ago; else None."""
+    """``why_ended``, after loading: ``evicted`` or ``revoked``, if the session of this key was so lately; else None."""
 
     role: str | None = None  # of who logs in, for a limit by role
     ended: Sequence[str]
@@ -30,7 +30,7 @@ class Placing(SessionBase):
 
     @property
     def why_ended(self) -> str | None:
-        return quotas.EVICTED if quotas.EVICTED in self.ended else None
+        return next((why for why in self.ended if why in (quotas.EVICTED, quotas.REVOKED)), None)
 
     def take_place(self) -> None:
         """Take the place of the log-in that the next save writes: 1 round trip. Raises ``SessionLimitReached``."""

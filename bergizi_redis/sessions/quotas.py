@@ -35,7 +35,12 @@ from bergizi_redis.sessions.events import Event
 from bergizi_redis.sessions.record import Record
 
 NOTE_LIFE = 15 * 60 * 1000  # ms that the log-in page can tell why
-EVICTED, GHOST = "evicted", "ghost"
+EVICTED, GHOST, REVOKED = "evicted", "ghost", "revoked"
+
+
+def note_of(reason: str) -> tuple[str, int]:
+    """What the log-in page shall be able to tell of an ended session, and for how many ms."""
+    return (reason if reason == REVOKED else ""), NOTE_LIFE
 
 
 class SessionLimitReached(BergiziRedisError, PermissionDenied):

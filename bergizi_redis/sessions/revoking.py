@@ -119,6 +119,13 @@ async def aresume_revocations() -> int:
     return sum([await _aclean(revocation) for revocation in noted])
 
 
+def resume_small() -> None:
+    """The same for listings of one batch at most, in a bounded time: behind a response."""
+    for revocation in ask(barriers.noted()):
+        if revocation.listing is not None and len(ask(barriers.members(revocation))) <= index.BATCH:
+            _clean(revocation)
+
+
 def _revoke(this: Revocation, keep: str | None, replicas: int) -> int:
     told = ask(_putting_up(this, keep, replicas), budget=config.COMMAND_TIMEOUT)
     ended = _clean(this)

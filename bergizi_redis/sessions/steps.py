@@ -45,6 +45,7 @@ from bergizi_redis.sessions.record import (
     VERSION,
     Record,
     change_of,
+    is_barred,
     record_of,
 )
 
@@ -93,6 +94,8 @@ def load(sid: str, *, touches: bool = True, why: list[str] | None = None) -> Exc
     if isinstance(reply, bytes):
         why = [] if why is None else why
         why.append(reply.decode())
+    elif why is not None and is_barred(reply):
+        why.append(quotas.REVOKED)
     record = record_of(reply)
     if touches and record is not None and touch_due(record):
         return (yield from touch(sid, record))
@@ -224,7 +227,7 @@ def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
 
 def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchange[tuple[bool, list[Event]]]:
     """End a session if it is this user's and tenant's ("": anybody's). Returns whether there was one, and events."""
-    reply = yield from on_session(sid, "session_end", [user_id, tenant, ""])
+    reply = yield from on_session(sid, "session_end", [user_id, tenant, "", *quotas.note_of(reason)])
     if reply is None:
         return False, []
     user, owner = owners(reply)
@@ -234,10 +237,6 @@ def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchan
     events = [Event(False, sid, user, owner, "revoked" if barred else reason)]
     yield from index.remove([(sid, index.index_keys(user, owner))], statistics.calls_for(events))
     return not barred, events
-
-
-def ending(sid: str, args: list[Any]) -> Call:
-    return Call(script("session_end"), keys.session(sid), args, beside(sid))
 
 
 def owners(reply: list[bytes]) -> tuple[str, str | None]:
