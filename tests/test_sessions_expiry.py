@@ -21,6 +21,7 @@ from django.views import View
 
 from bergizi_redis import keys
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.expiry import PRESETS
@@ -87,6 +88,13 @@ urlpatterns = [
     path("async/poll/", apoll),
     path("async/poll/class/", no_session_touch(AsyncPoll.as_view())),
 ]
+
+
+@pytest.fixture(autouse=True)
+def scripts_known(raw: "redis.Redis") -> None:
+    """A server that meets a script for the first time is told it in one more round trip; not so in these tests."""
+    for name in ("load", "save", "merge", "end", "index", "unlist", "stats", "note", "activity"):
+        raw.script_load(script(f"session_{name}").text)
 
 
 @pytest.fixture(autouse=True)

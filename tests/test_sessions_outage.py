@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import copy
 import hashlib
 import json
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +21,9 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.identity import new_key
 from bergizi_redis.sessions.middleware import SessionMiddleware
-from tests.servers import PrivateServer, free_port
+from tests.deadlines import ends_within
+from tests.proxies import proxy, relay
+from tests.servers import PrivateServer, free_port, private_server
 
 # Seconds. One wait is REQUEST_BUDGET (0.8); two would be 1.6.
 ONE_WAIT = 1.5
@@ -229,6 +233,135 @@ def test_neither_the_key_nor_the_password_gets_into_error_or_log(
     response = visit(used, key, asynchronous=asynchronous)
     assert key not in caplog.text + response.content.decode()
     assert "Answered 503" in caplog.text
+
+
+# After a failover
+
+
+@pytest.fixture
+def failing_over(settings: Any) -> Iterator[tuple[PrivateServer, PrivateServer, Callable[[], None]]]:
+    """Old and new primary, and what makes the one a replica of the other, behind one address: the links stay open."""
+    with private_server() as old, private_server() as new:
+        ports = [old.port]
+
+        def serve(link: socket.socket) -> None:
+            relay(link, ports[-1], link.sendall)
+
+        def fail_over() -> None:
+            with old.client() as one, new.client() as other:
+                for key in one.scan_iter("*"):
+                    other.restore(key, max(0, one.pttl(key)), one.dump(key) or b"")
+                one.replicaof("127.0.0.1", str(new.port))
+            ports.append(new.port)
+
+        with proxy(serve) as front:
+            caches = copy.deepcopy(settings.CACHES)
+            caches["default"]["LOCATION"] = front.url
+            settings.CACHES = caches
+            yield old, new, fail_over
+
+
+def test_a_save_goes_to_the_new_primary_though_its_link_leads_to_the_old_one(
+    failing_over: tuple[PrivateServer, PrivateServer, Callable[[], None]], asynchronous: bool
+) -> None:
+    """Red without the second try on new connections: 503 until somebody restarts the process."""
+    key = saved(n=1)
+    visit(used, key, asynchronous=asynchronous)
+    *_, fail_over = failing_over
+
+    def view(request: HttpRequest) -> HttpResponse:
+        fail_over()
+        return used(request)
+
+    assert visit(view, key, asynchronous=asynchronous).content == b"3"
+    assert visit(used, key, asynchronous=asynchronous).content == b"4"
+
+
+def test_a_log_in_whose_pipeline_meets_the_old_primary_is_listed_at_the_new_one(
+    failing_over: tuple[PrivateServer, PrivateServer, Callable[[], None]],
+) -> None:
+    saved(n=1)
+    failing_over[2]()
+    made = sessions.create_session("7", "sppg-1", "", "", "", "", [])
+    assert [info.public_id for info in sessions.sessions_for_user("7")] == [made.sid]
+
+
+def test_a_server_whose_clients_are_paused_is_503_within_the_budget_and_recovers(
+    server: PrivateServer, asynchronous: bool
+) -> None:
+    key = saved(n=1)
+    with server.client() as client:
+        client.client_pause(60_000, all=False)  # writes and scripts: the end of the pause must get through
+        with ends_within(ONE_WAIT):
+            assert kept(visit(used, key, asynchronous=asynchronous))
+        client.client_unpause()
+    assert visit(used, key, asynchronous=asynchronous).content == b"2"
+
+
+def test_a_silent_server_is_not_waited_for_by_each_request(server: PrivateServer) -> None:
+    key = saved(n=1)
+    server.pause()
+    with ends_within(ONE_WAIT + 0.5):
+        for _ in range(20):
+            assert kept(visit(used, key, asynchronous=False))
+    server.resume()
+
+
+# Pages that are served without a session
+
+
+@pytest.fixture
+def public(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_ANONYMOUS_PATHS": ["/"]}
+
+
+def reads(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("n", "nobody")))
+
+
+@pytest.mark.usefixtures("public")
+def test_a_public_page_is_served_without_a_session_and_the_cookie_stays(
+    server: PrivateServer, asynchronous: bool
+) -> None:
+    key = saved(n=1)
+    server.pause()
+    with ends_within(ONE_WAIT):
+        response = visit(reads, key, asynchronous=asynchronous)
+    assert (response.status_code, response.content) == (200, b"nobody")
+    assert not response.cookies
+    assert "no-store" in response["Cache-Control"]
+    assert "Cookie" in response["Vary"]
+    server.resume()
+    assert visit(reads, key, asynchronous=asynchronous).content == b"1"
+
+
+@pytest.mark.usefixtures("public")
+def test_a_public_page_that_wants_to_keep_something_is_no_success(server: PrivateServer, asynchronous: bool) -> None:
+    """Red when what the view has put into the session is dropped without a word."""
+    key = saved(n=1)
+    server.kill()
+    assert kept(visit(used, key, asynchronous=asynchronous))
+
+
+@pytest.mark.usefixtures("public")
+def test_a_public_page_does_not_replace_the_session_of_a_server_that_is_back(server: PrivateServer) -> None:
+    """Red when the change is saved: the visitor would get a new session in the place of his own."""
+    key = saved(n=1)
+    server.pause()
+
+    def view(request: HttpRequest) -> HttpResponse:
+        server.resume()
+        return used(request)
+
+    assert kept(visit(view, key, asynchronous=False))
+    assert SessionStore(key)["n"] == 1
+
+
+@pytest.mark.usefixtures("public")
+def test_other_paths_answer_503(server: PrivateServer, settings: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_ANONYMOUS_PATHS": ["/menus/"]}
+    server.kill()
+    assert kept(visit(reads, new_key(), asynchronous=False))
 
 
 # The page
