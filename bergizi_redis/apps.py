@@ -63,9 +63,12 @@ def connect_statistics() -> None:
 def connect_sessions() -> None:
     """Note tenant, address and device of a log-in that does not pass our middleware, such as a test client's."""
     from django.contrib.auth.signals import user_logged_in
+    from django.core.signals import request_finished
 
     from bergizi_redis.sessions import grants
     from bergizi_redis.sessions.login import take_place
+    from bergizi_redis.sessions.sweeping import SWEEPER
 
+    request_finished.connect(SWEEPER.at_request, dispatch_uid="bergizi_redis.sessions.sweep")
     user_logged_in.connect(take_place, dispatch_uid="bergizi_redis.sessions.take_place")
     grants.connect()

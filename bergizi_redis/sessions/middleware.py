@@ -26,6 +26,8 @@ from bergizi_redis.sessions.changes import aact, act, noticed
 from bergizi_redis.sessions.login import note_login
 from bergizi_redis.sessions.outage import anonymous_answer, missing_in, serves_anonymously, unavailable
 from bergizi_redis.sessions.polling import opts_out
+from bergizi_redis.sessions.quotas import SessionLimitReached
+from bergizi_redis.sessions.refusals import is_untold, refused, tell_why
 
 logger = logging.getLogger("bergizi_redis.sessions")
 
@@ -46,6 +48,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 request.session.prefetch()
+                tell_why(request)
                 if change := noticed(request):
                     act(request, change)
         except RedisUnavailable as error:
@@ -59,6 +62,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 await request.session.aprefetch()
+                tell_why(request)
                 if change := noticed(request):
                     await aact(request, change)
         except RedisUnavailable as error:
@@ -69,7 +73,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
         return answer
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """An outage that a view ran into, such as in ``login()``, is a 503 as well."""
+        """An outage that a view ran into, such as in ``login()``, is a 503 as well, and a refused log-in a 403."""
+        if isinstance(exception, SessionLimitReached):
+            return refused(request, exception)
         return unavailable(request, exception) if isinstance(exception, RedisUnavailable) else None
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
@@ -87,6 +93,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
             request.session.save()
         except UpdateError as error:
             raise SessionInterrupted(INTERRUPTED) from error
+        except SessionLimitReached as refusal:  # a log-in without the signal
+            request.session.flush()
+            return without_save(request, refused(request, refusal))
         except RedisUnavailable as error:
             return unavailable(request, error)
         return with_cookie(request, response, age)
@@ -109,6 +118,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
             await request.session.asave()
         except UpdateError as error:
             raise SessionInterrupted(INTERRUPTED) from error
+        except SessionLimitReached as refusal:
+            await request.session.aflush()
+            return without_save(request, refused(request, refusal))
         except RedisUnavailable as error:
             return unavailable(request, error)
         return with_cookie(request, response, age)
@@ -146,7 +158,7 @@ def without_save(request: HttpRequest, response: Any) -> Any:
     # that a parallel log-in has just set.
     untouched = isinstance(session, SessionStore) and not session.accessed and not session.modified
     gone = settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty() and not untouched
-    if gone:
+    if gone and not is_untold(request):
         response.delete_cookie(
             settings.SESSION_COOKIE_NAME,
             path=settings.SESSION_COOKIE_PATH,
