@@ -7,7 +7,10 @@ import pytest
 
 from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, Client, ExampleSite
 
-PAGES = ["/", "/menus/", "/procurement/", "/production/", "/inventory/", "/distribution/", "/staff/", "/people/"]
+PAGES = [
+    "/", "/menus/", "/procurement/", "/production/", "/inventory/", "/distribution/", "/staff/", "/people/",
+    "/devices/",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +192,27 @@ def test_sessions_of_the_kitchen_are_shown_and_can_be_ended(site: ExampleSite, h
     assert head.post(address, {}).status == 200
     assert "/sign-in/" in cook.get("/menus/").url
     assert head.get("/menus/").url == f"{site.url}/menus/", "one's own session goes on"
+
+
+def test_ones_own_devices_are_shown_and_signed_out(site: ExampleSite) -> None:
+    here, phone, laptop = (site.client(BANDUNG, "agus") for _ in range(3))
+    namesake = site.client(KUPANG, "agus")
+    page = here.get("/devices/").text
+    assert page.count("This device") == 1
+    assert page.index("This device") < page.index('data-label="Last seen"'), "this one comes first"
+    own, *others = re.findall(r'action="(/devices/[^"]+/end/)"', page)
+    assert len(others) == 2
+    assert 'href="/devices/"' in here.get("/menus/").text
+    assert namesake.post(own, {}).status == 404, "somebody else's session does not exist"
+    assert namesake.get(own).status == 405
+    assert "That device is signed out." in here.post(others[0], {}).text
+    signed_out = ["/sign-in/" in client.get("/menus/").url for client in (here, phone, laptop)]
+    assert signed_out in ([False, True, False], [False, False, True])
+    assert "1 other device is signed out." in here.post("/devices/end-others/", {}).text
+    assert all("/sign-in/" in client.get("/menus/").url for client in (phone, laptop))
+    assert "/sign-in/" not in namesake.get("/menus/").url
+    here.post(own, {})
+    assert "/sign-in/" in here.get("/menus/").url, "this device may be signed out as any other"
 
 
 def test_signing_out_ends_the_session(site: ExampleSite) -> None:

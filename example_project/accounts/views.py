@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
@@ -99,3 +100,35 @@ def end_session(request: HttpRequest, public_id: str) -> HttpResponse:
     sessions.revoke(public_id, tenant=current_tenant())
     messages.success(request, _("That session has ended."))
     return redirect("people")
+
+
+@kitchen_page
+def devices(request: HttpRequest) -> HttpResponse:
+    """Where one is signed in oneself: device, address as far as it is kept, since when, last seen."""
+    own = request.session.sid
+    found = sessions.sessions_for_user(request.user.pk)
+    rows = sorted(found, key=lambda info: info.public_id != own)  # this device first
+    return render(request, "accounts/devices.html", {"rows": rows, "own": own})
+
+
+@require_POST
+@kitchen_page
+def end_device(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Sign out of one of one's own devices. Somebody else's session is not found."""
+    if public_id not in {info.public_id for info in sessions.sessions_for_user(request.user.pk)}:
+        raise Http404
+    if public_id == request.session.sid:
+        return sign_out(request)
+    sessions.revoke(public_id)
+    messages.success(request, _("That device is signed out."))
+    return redirect("devices")
+
+
+@require_POST
+@kitchen_page
+def end_others(request: HttpRequest) -> HttpResponse:
+    """Sign out of every device but this one."""
+    ended = sessions.revoke_user(request.user.pk, keep=request.session.session_key)
+    text = ngettext("%(n)d other device is signed out.", "%(n)d other devices are signed out.", ended)
+    messages.success(request, text % {"n": ended})
+    return redirect("devices")

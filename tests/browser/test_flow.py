@@ -140,6 +140,52 @@ def test_a_session_is_seen_and_ended_from_another_window(visitors: list[Visitor]
     expect(second.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_ones_other_devices_are_signed_out_from_ones_own_page(visitors: list[Visitor]) -> None:
+    first, second = visitors
+    for visitor in (first, second):
+        visitor.sign_in(KUPANG, "budi")
+        expect(visitor.page.get_by_role("heading", level=1)).to_be_visible()
+    first.page.get_by_role("link", name="My devices").first.click()
+    expect(first.page.locator("tr.own")).to_contain_text("This device")
+    expect(first.page.locator("tbody tr")).to_have_count(2)
+    first.page.get_by_role("button", name="Sign out everywhere else").click()
+    expect(first.page.get_by_role("status")).to_contain_text("1 other device is signed out.")
+    expect(first.page.locator("tbody tr")).to_have_count(1)
+    second.open("/menus/")
+    expect(second.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+ADMIN = "/admin/bergizi_redis/session/"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_sessions_page_of_the_admin_fits_and_ends_a_session(
+    chromium: Browser, site: ExampleSite, visitors: list[Visitor], scheme: str, width: int
+) -> None:
+    somebody = visitors[0]
+    somebody.sign_in(JAKARTA, "rina")
+    expect(somebody.page.get_by_role("heading", level=1)).to_be_visible()
+    size = {"width": width, "height": 800}
+    context = chromium.new_context(locale="en-GB", viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    network = Visitor(context, site.url)
+    network.open(f"/admin/login/?next={ADMIN}")
+    network.page.get_by_label("Sign-in name").fill("admin")
+    network.page.get_by_label("Password").fill(PASSWORD)
+    network.page.get_by_role("button", name="Log in").click()
+    network.page.get_by_label("User", exact=True).fill(f"rina@{JAKARTA}")
+    network.page.get_by_role("button", name="Find").click()
+    network.page.get_by_role("checkbox").first.check()
+    assert network.page.evaluate("document.documentElement.scrollWidth") <= width
+    network.page.get_by_label("Reason").fill("left the kitchen")
+    network.page.get_by_role("button", name="End all sessions of these users").click()
+    expect(network.page.locator(".messagelist")).to_contain_text("ended.")
+    somebody.open("/menus/")
+    expect(somebody.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert network.complaints == []
+    context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_pages_fit_phone_and_desktop_in_light_and_dark(
@@ -152,7 +198,7 @@ def test_pages_fit_phone_and_desktop_in_light_and_dark(
     expect(visitor.page.get_by_role("heading", level=1)).to_be_visible()
     ground = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (max(int(part) for part in ground[4:-1].split(",")) < 60) == (scheme == "dark")
-    for path in ("/", "/menus/", "/menus/new/", "/inventory/", "/procurement/", "/people/", "/try/"):
+    for path in ("/", "/menus/", "/menus/new/", "/inventory/", "/procurement/", "/people/", "/devices/", "/try/"):
         assert visitor.open(path) == 200
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} scrolls sideways"
         shot = tmp_path / f"{path.strip('/').replace('/', '-') or 'home'}-{width}-{scheme}.png"
