@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from bergizi_redis import connections
+from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.sessions import barriers
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.info import Session
 from tests.servers import Cluster
+from tests.spoken import WAYS, Spoken
 
 USERS = 12  # with their sessions, spread over all three
 
@@ -74,3 +77,54 @@ def test_the_same_asynchronously() -> None:
         assert await sessions.arevoke_tenant("sppg-1") == USERS
 
     asyncio.run(life())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_revocations_hold_in_every_shard_but_for_the_session_to_keep(way: str) -> None:
+    service = Spoken(sessions, way)
+    made = [sessions.create_session(**profile(number)) for number in range(USERS)]
+    others = [sessions.create_session(**profile(0)) for _ in range(USERS)]
+    assert service.revoke_user("user0", keep=made[0].key) == USERS
+    assert [sessions.validate_session(one.key) for one in others] == [None] * USERS
+    kept = SessionStore(made[0].key)
+    kept["x"] = 1
+    kept.cycle_key()
+    assert sessions.validate_session(kept.session_key, "MENU_MANAGE") is not None
+    service.permissions_changed("user0")
+    assert sessions.validate_session(kept.session_key, "MENU_MANAGE") is not None
+    assert service.revoke_everybody(keep=made[1].sid) == USERS - 1
+    assert sessions.validate_session(made[1].key) is not None
+    assert sessions.create_session(**profile(2)).key
+    assert service.revoke_tenant("sppg-1") == 2
+    with pytest.raises(ConfigurationError, match="not for a cluster"):
+        service.revoke_user("user0", wait_replicas=1)
+
+
+def test_a_new_key_in_the_midst_of_a_revocation_does_not_slip_through(monkeypatch: Any) -> None:
+    """Red without the second time in ``barriers._bar``: the new key's shard is barred first, the old one's last."""
+    made = sessions.create_session(**profile(0))
+    session = SessionStore(made.key)
+    session["x"] = 1
+    sent, shards, calls = barriers._sent, barriers.SHARDS, list[int]()
+
+    def halting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 2:  # one more where the nodes do not know the script yet
+            return sent(*args, **kwargs)
+        old = made.sid[:2]
+        monkeypatch.setattr(barriers, "SHARDS", tuple(shard for shard in shards if shard != old))
+        replies = sent(*args, **kwargs)
+        if isinstance(replies[-1], Exception):
+            monkeypatch.setattr(barriers, "SHARDS", shards)
+            return replies
+        calls.append(1)
+        session.cycle_key()
+        monkeypatch.setattr(barriers, "SHARDS", (old,))
+        replies += sent(*args, **kwargs)
+        monkeypatch.setattr(barriers, "SHARDS", shards)
+        return replies
+
+    monkeypatch.setattr(barriers, "_sent", halting)
+    sessions.revoke_user("user0")
+    assert session.sid != made.sid
+    assert sessions.validate_session(session.session_key) is None

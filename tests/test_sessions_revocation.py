@@ -310,6 +310,18 @@ def test_revocations_are_counted_once_each() -> None:
     assert sessions.stats(TENANT).today.revoked == 2
 
 
+def test_reading_a_list_takes_nothing_from_the_clean_up(raw: "redis.Redis") -> None:
+    """Red when ``index.listed`` takes barred sessions for ghosts."""
+    made = session_of()
+    barred(OF_USER)
+    now = raw.time()[0]
+    for listing in index.index_keys("user123", TENANT):  # written a minute ago
+        raw.zadd(listing, {made.sid: (now + 3600) * 1000 + ((now - 60) % 2048) / 2048})
+    assert sessions.sessions_for_user("user123") == sessions.sessions_for_tenant(TENANT) == []
+    assert sessions.resume_revocations() == 1
+    assert not raw.exists(keys.session(made.sid))
+
+
 def test_the_sweeper_goes_on_with_what_was_left() -> None:
     made = session_of()
     barred(OF_TENANT)

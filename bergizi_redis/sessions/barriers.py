@@ -23,6 +23,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
+from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index, quotas, statistics, steps
@@ -99,11 +100,14 @@ def _sent(
     client: Any, field: bytes, keep: str | None, before: Sequence[Any], after: Sequence[Any], *, by_text: bool
 ) -> Any:
     bar = script("session_bar")
+    is_cluster = isinstance(client, CLUSTERS)
+    if is_cluster and after:
+        raise ConfigurationError("wait_replicas is not for a cluster: WAIT is about one server. Leave it out there.")
     command = ("EVAL", bar.text) if by_text else ("EVALSHA", bar.sha)
     pipeline = client.pipeline(transaction=False)
     for request in before:
         pipeline.execute_command(*request)
-    for shards in [[shard] for shard in SHARDS] if isinstance(client, CLUSTERS) else [SHARDS]:
+    for shards in [[shard] for shard in SHARDS] if is_cluster else [SHARDS]:
         kept = keep if keep is not None and keep[:2] in shards else None
         # The shard of the kept session stands last, beside it.
         ordered = sorted(shards, key=lambda shard: kept is not None and shard == kept[:2])

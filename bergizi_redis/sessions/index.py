@@ -15,7 +15,7 @@ from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
-from bergizi_redis.sessions.record import Record, record_of
+from bergizi_redis.sessions.record import Record, is_barred, record_of
 
 BATCH = 500  # sessions read or ended in one round trip
 TENANT_KEPT = 24 * 3600 * 1000  # ms that a tenant's entry waits for the sweeper
@@ -88,8 +88,11 @@ def remove(ended: Iterable[tuple[str, list[str]]], along: Sequence[Call] = ()) -
         raise_first((yield from evaluate_all(calls)))
 
 
-def records(sids: list[str]) -> Exchange[dict[str, Record]]:
-    """The sessions among ``sids`` that live, in one round trip; reading them is no activity of theirs."""
+def records(sids: list[str], barred: set[str] | None = None) -> Exchange[dict[str, Record]]:
+    """The sessions among ``sids`` that live, in one round trip; reading them is no activity of theirs.
+
+    Those that a revocation has ended and not removed yet are added to ``barred``.
+    """
     load = script("session_load")
     replies = yield from evaluate_all([Call(load, keys.session(sid), [], [keys.revoked(sid[:2])]) for sid in sids])
     found = {}
@@ -99,6 +102,8 @@ def records(sids: list[str]) -> Exchange[dict[str, Record]]:
         raise_first([reply])
         if record := record_of(reply):
             found[sid] = record
+        elif barred is not None and is_barred(reply):
+            barred.add(sid)
     return found
 
 
@@ -110,14 +115,15 @@ def listed(index: str, user_id: str | None = None, tenant: str | None = None) ->
     members: list[bytes] = yield lambda client: client.zrange(index, 0, -1)
     found: dict[str, Record] = {}
     for sids in batches([member.decode() for member in members]):
-        there = yield from records(sids)
+        barred = set[str]()  # no ghosts: their clean-up will look for them here
+        there = yield from records(sids, barred)
         theirs = {
             sid: record
             for sid, record in there.items()
             if user_id in (None, record.user_id) and tenant in (None, record.tenant)
         }
         found.update(theirs)
-        if ghosts := [sid for sid in sids if sid not in theirs]:
+        if ghosts := [sid for sid in sids if sid not in theirs and sid not in barred]:
             grace = max(5, math.ceil(2 * config.REQUEST_BUDGET))
             raise_first((yield from evaluate_all([Call(script("session_prune"), index, [grace, *ghosts])])))
     return found

@@ -192,7 +192,8 @@ async def _abatches(this: Revocation) -> AsyncIterator[list[str]]:
 
 
 def _every_session() -> str:
-    return glob_escape(keys.session("")).replace("{}", "{??}*")
+    pattern: str = glob_escape(keys.session(""))
+    return pattern.replace("{}", "{??}*")
 
 
 def _sid_in(key: bytes) -> str:
