@@ -3,16 +3,19 @@
 import asyncio
 import copy
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
 
-from bergizi_redis import connections
+from bergizi_redis import connections, keys
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.sessions import barriers
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.doctor import examine
 from bergizi_redis.sessions.info import Session
 from tests.servers import Cluster
 from tests.spoken import WAYS, Spoken
@@ -128,3 +131,22 @@ def test_a_new_key_in_the_midst_of_a_revocation_does_not_slip_through(monkeypatc
     sessions.revoke_user("user0")
     assert session.sid != made.sid
     assert sessions.validate_session(session.session_key) is None
+
+
+def test_sessions_move_in_and_the_doctor_looks_at_every_node(settings: Any) -> None:
+    old = import_module("django.contrib.sessions.backends.cache").SessionStore()
+    old["cart"] = [1]
+    old.create()
+    settings.BERGIZI_REDIS = {
+        **settings.BERGIZI_REDIS,
+        "SESSION_MOVE_FROM": "django.contrib.sessions.backends.cache",
+    }
+    assert SessionStore(old.session_key)["cart"] == [1]
+    made = [sessions.create_session(**profile(number)) for number in range(USERS)]
+    for session in made:
+        connections.client("default").persist(keys.session(session.sid))
+    connections.client("default").delete(*[keys.user_sessions("user0")])
+    found = [finding for batch in examine(repair=True) for finding in batch.findings]
+    assert Counter(finding.kind for finding in found) == {"endless": USERS, "unlisted": 1}
+    assert len(sessions.sessions_for_user("user0")) == 1
+    assert not [finding for batch in examine() for finding in batch.findings]
