@@ -233,6 +233,16 @@ def test_an_expiry_of_ones_own_neither_slides_nor_passes_the_absolute_deadline(
     assert ttl(raw, key_of(visitor)) == pytest.approx(12 * 3600, abs=2)
 
 
+def test_a_later_expiry_of_ones_own_does_not_pass_the_absolute_deadline(raw: "redis.Redis") -> None:
+    made = sessions.create_session("7", "sppg-1", "", "", "", "", [])
+    session = SessionStore(made.key)
+    session.set_expiry(30 * 86400)
+    session.save()
+    assert session.get_expiry_age() == pytest.approx(12 * 3600, abs=2)
+    assert asyncio.run(session.aget_expiry_age()) == pytest.approx(12 * 3600, abs=2)
+    assert ttl(raw, keys.session(made.sid)) == pytest.approx(12 * 3600, abs=2)
+
+
 def test_a_cookie_that_ends_with_the_browser_stays_so_and_its_key_slides(visitor: Client, raw: "redis.Redis") -> None:
     """Red when ``set_expiry(0)`` counts as an expiry of one's own: who works all day would be out in 15 minutes."""
     visitor.get("/in/?expiry=0")
