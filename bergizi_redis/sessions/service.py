@@ -9,6 +9,7 @@ No SQL anywhere. When Redis is down: ``RedisUnavailable``, which is not "no sess
 | ``create_session`` | 3; 4 with a ``SESSION_LIMIT`` |
 | ``validate_session`` | 1; once in ``TOUCH_EVERY`` 1 more |
 | ``sessions_for_user``, ``sessions_for_tenant`` | 2; 1 more for each further 500 sessions |
+| ``page_for_user``, ``page_for_tenant`` | 2 |
 | ``revoke`` | 2 |
 | ``revoke_user``, ``revoke_tenant``, ``revoke_everybody`` | holds after 1; 2, and 2 for each 500 sessions |
 | ``stats`` | 1 |
@@ -28,9 +29,15 @@ from bergizi_redis.sessions.events import atell, tell
 from bergizi_redis.sessions.expiry import limits
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, info_of, login_record, moment
+from bergizi_redis.sessions.paging import Page as Page
+from bergizi_redis.sessions.paging import apage_for_tenant as apage_for_tenant
+from bergizi_redis.sessions.paging import apage_for_user as apage_for_user
+from bergizi_redis.sessions.paging import page_for_tenant as page_for_tenant
+from bergizi_redis.sessions.paging import page_for_user as page_for_user
 from bergizi_redis.sessions.permissions import apermissions_changed as apermissions_changed
 from bergizi_redis.sessions.permissions import arefresh, refresh
 from bergizi_redis.sessions.permissions import permissions_changed as permissions_changed
+from bergizi_redis.sessions.quotas import SessionLimitReached as SessionLimitReached
 from bergizi_redis.sessions.record import ABSOLUTE, LOGGED_IN, Record
 from bergizi_redis.sessions.revoking import NotReplicated as NotReplicated
 from bergizi_redis.sessions.revoking import aresume_revocations as aresume_revocations
@@ -44,6 +51,8 @@ from bergizi_redis.sessions.revoking import revoke_everybody as revoke_everybody
 from bergizi_redis.sessions.revoking import revoke_tenant as revoke_tenant
 from bergizi_redis.sessions.revoking import revoke_user as revoke_user
 from bergizi_redis.sessions.statistics import SessionStats
+from bergizi_redis.sessions.sweeping import asweep as asweep
+from bergizi_redis.sessions.sweeping import sweep as sweep
 from bergizi_redis.tenancy import current_tenant
 
 

@@ -1,0 +1,315 @@
+"""Pages, statistics and the sweeper: counts that are exact, and ``session_expired`` once for each session.
+
+Seen red: with ``session_claim.lua`` not asking whether the entry is still there (four sweepers tell one session twice),
+and without its look at the score (a renewed session is told as expired); without the skipped entries of
+``session_page.lua`` (a page repeats the one before).
+"""
+
+import asyncio
+import copy
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from bergizi_redis import connections, keys, signals
+from bergizi_redis.sessions import paging, sweeping
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.asking import ask
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.info import Session
+from bergizi_redis.sessions.quotas import SessionLimitReached
+from bergizi_redis.sessions.statistics import count
+from tests.roundtrips import round_trips
+from tests.servers import Cluster, PrivateServer
+
+TENANT = "sppg-1"
+PROFILE: dict[str, Any] = {"role": "COOK", "user_type": "U", "email": "e", "name": "n", "permissions": []}
+
+
+def session_of(user_id: str = "sari", tenant: str = TENANT) -> Session:
+    return sessions.create_session(user_id, tenant, **PROFILE)
+
+
+def run_out(raw: Any, *made: Session) -> None:
+    """Let so many sessions have ended by their TTL, an hour ago."""
+    for session in made:
+        raw.delete(keys.session(session.sid))
+        raw.zadd(keys.tenant_sessions(session.tenant or None), {session.sid: (raw.time()[0] - 3600) * 1000})
+
+
+@pytest.fixture
+def expired() -> Iterator[list[tuple[str, str | None]]]:
+    log: list[tuple[str, str | None]] = []
+
+    def note(sid: str, tenant: str | None, **_: Any) -> None:
+        log.append((sid, tenant))
+
+    signals.session_expired.connect(note)
+    yield log
+    signals.session_expired.disconnect(note)
+
+
+# The sweeper
+
+
+def test_what_has_run_out_is_told_and_counted_once(raw: Any, expired: list[Any]) -> None:
+    gone, kept, other = session_of(), session_of(), session_of("budi", "sppg-2")
+    run_out(raw, gone, other)
+    assert sessions.stats(TENANT).live == 1  # exact before any sweep
+    assert sweeping.sweep() == 2
+    assert sorted(expired) == sorted([(gone.sid, TENANT), (other.sid, "sppg-2")])
+    assert sweeping.sweep() == 0
+    assert sessions.stats(TENANT).today.expired == sessions.stats("sppg-2").today.expired == 1
+    assert [info.public_id for info in sessions.sessions_for_tenant(TENANT)] == [kept.sid]
+
+
+def test_sessions_without_a_tenant_are_swept_too(raw: Any, expired: list[Any]) -> None:
+    session = SessionStore()
+    session["_auth_user_id"] = "7"
+    session.save()
+    raw.delete(keys.session(session.sid or ""))
+    raw.zadd(keys.tenant_sessions(None), {session.sid: 1000.0})
+    assert asyncio.run(sweeping.asweep()) == 1
+    assert expired == [(session.sid, None)]
+
+
+def test_four_sweepers_at_once_tell_each_session_once(raw: Any, expired: list[Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweeping, "ENTRIES_AT_ONCE", 20)
+    made = [session_of(f"user{number}", f"sppg-{number % 3}") for number in range(100)]
+    run_out(raw, *made)
+    ready = threading.Barrier(4)
+
+    def one(_: int) -> int:
+        ready.wait(10)
+        return sweeping.sweep()
+
+    with ThreadPoolExecutor(4) as threads:
+        told = sum(threads.map(one, range(4)))
+    assert told == len(expired) == 100
+    assert {sid for sid, _ in expired} == {session.sid for session in made}
+    assert sum(sessions.stats(f"sppg-{number}").today.expired for number in range(3)) == 100
+
+
+def test_two_sweepers_that_saw_the_same_entries_share_them(raw: Any, expired: list[Any]) -> None:
+    """Forced: the second one claims between the first one's look and its claim."""
+    run_out(raw, session_of(), session_of())
+    first, client = sweeping._claimed([TENANT]), connections.client("default")
+    looked = first.send(next(first)(client))(client)
+    assert sweeping.sweep() == 2
+    claim = first.send(looked)
+    with pytest.raises(StopIteration) as ended:
+        first.send(claim(client))
+    assert ended.value.value[0] == []
+    assert len(expired) == 2
+    assert sessions.stats(TENANT).today.expired == 2
+
+
+def test_a_session_that_was_renewed_meanwhile_has_not_expired(raw: Any, expired: list[Any]) -> None:
+    made = session_of()
+    listing = keys.tenant_sessions(TENANT)
+    score = raw.zscore(listing, made.sid)
+    raw.zadd(listing, {made.sid: 1000.0})
+    first, client = sweeping._claimed([TENANT]), connections.client("default")
+    reply = next(first)(client)
+    hidden = raw.dump(keys.session(made.sid))
+    raw.delete(keys.session(made.sid))
+    reply = first.send(reply)(client)
+    raw.restore(keys.session(made.sid), 60_000, hidden)
+    raw.zadd(listing, {made.sid: score})
+    claim = first.send(reply)
+    with pytest.raises(StopIteration) as ended:
+        first.send(claim(client))
+    assert ended.value.value[0] == []
+    assert raw.zscore(listing, made.sid) == score
+
+
+def test_a_session_whose_entry_is_behind_is_listed_anew(raw: Any, expired: list[Any]) -> None:
+    made = session_of()
+    raw.zadd(keys.tenant_sessions(TENANT), {made.sid: 1000.0})
+    assert sweeping.sweep() == 0
+    assert expired == []
+    assert sessions.stats(TENANT).live == 1
+
+
+def test_one_process_sweeps_a_minute_behind_a_response(raw: Any, expired: list[Any]) -> None:
+    run_out(raw, session_of())
+    early, due, second = sweeping.Sweeper(), sweeping.Sweeper(), sweeping.Sweeper()
+    due.due = second.due = 0
+    early.at_request()
+    assert expired == []
+    due.at_request()
+    assert len(expired) == 1
+    run_out(raw, session_of())
+    second.at_request()  # the first one's lease holds
+    assert len(expired) == 1
+    assert 0 < raw.pttl(keys.sessions_swept()) <= sweeping.LEASE
+
+
+def test_an_outage_behind_a_response_harms_nobody(server: PrivateServer, caplog: pytest.LogCaptureFixture) -> None:
+    session_of()
+    server.kill()
+    sweeper = sweeping.Sweeper()
+    sweeper.due = 0
+    sweeper.at_request()
+    assert "Could not sweep sessions" in caplog.text
+
+
+# Statistics
+
+
+def test_each_thing_that_happens_is_counted_on_its_day(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_LIMIT": 3}
+    first, second = session_of(), session_of()
+    session_of()
+    with pytest.raises(SessionLimitReached):
+        session_of()
+    SessionStore(first.key).flush()
+    sessions.revoke(second.sid)
+    sessions.revoke_user("sari")
+    ask(count(TENANT, "client_changed"))
+    today = sessions.stats(TENANT).today
+    counted = (today.logins, today.logouts, today.revoked, today.denied, today.client_changed, today.expired)
+    assert counted == (3, 1, 2, 1, 1, 0)
+    with pytest.raises(ValueError, match="'logons' is not counted"):
+        ask(count(TENANT, "logons"))
+
+
+@pytest.mark.parametrize("hours", [-11, 0, 11])
+def test_the_day_is_the_servers_whatever_this_clock_says(monkeypatch: Any, raw: Any, hours: int) -> None:
+    now = time.time()
+    monkeypatch.setattr("bergizi_redis.sessions.statistics.time.time", lambda: now + hours * 3600)
+    session_of()
+    assert sessions.stats(TENANT).today.logins == 1
+    key = keys.session_stats(TENANT, str(sessions.stats(TENANT).today.day))
+    assert 39 * 86400 < raw.ttl(key) <= 40 * 86400
+
+
+def test_days_are_told_from_today_backwards() -> None:
+    session_of()
+    days = sessions.stats(TENANT, days=3).days
+    assert [day.logins for day in days] == [1, 0, 0]
+    assert [(days[0].day - day.day).days for day in days] == [0, 1, 2]
+    with pytest.raises(ValueError, match="give 1 to 40"):
+        sessions.stats(TENANT, days=41)
+
+
+def test_online_is_who_was_seen_lately(raw: Any) -> None:
+    made = session_of()
+    session_of("budi")
+    assert sessions.stats(TENANT).online == 2
+    raw.zadd(keys.tenant_online(TENANT), {made.sid: (raw.time()[0] - 301) * 1000})
+    assert (sessions.stats(TENANT).live, sessions.stats(TENANT).online) == (2, 1)
+    key = keys.session(made.sid)
+    raw.hset(key, "@seen", int(raw.hget(key, "@seen") or 0) - 120_000)
+    sessions.validate_session(made.key)
+    assert sessions.stats(TENANT).online == 2
+    sessions.revoke(made.sid)
+    assert sessions.stats(TENANT).online == 1
+
+
+# Pages
+
+
+def pages(page_of: Callable[..., paging.Page], *args: Any, size: int) -> list[list[str]]:
+    found, cursor = [], None
+    while True:
+        page = page_of(*args, cursor=cursor, size=size)
+        found.append([info.public_id for info in page.sessions])
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8])
+def test_pages_show_each_session_once(raw: Any, size: int) -> None:
+    made = {session_of().sid for _ in range(7)}
+    listing = keys.tenant_sessions(TENANT)
+    soon = (raw.time()[0] + 3600) * 1000
+    raw.zadd(listing, dict.fromkeys(sorted(made)[:4], soon))  # as of one and the same moment
+    for page_of, whose in ((paging.page_for_tenant, TENANT), (paging.page_for_user, "sari")):
+        found = pages(page_of, whose, size=size)
+        assert [len(page) for page in found[:-1]] == [size] * (len(found) - 1)
+        shown = [sid for page in found for sid in page]
+        assert (len(shown), set(shown)) == (7, made)
+    assert paging.page_for_tenant(TENANT, size=size).total == 7
+
+
+def test_a_log_in_between_two_pages_shifts_nothing() -> None:
+    made = [session_of().sid for _ in range(6)]
+    first = paging.page_for_tenant(TENANT, size=3)
+    session_of()
+    second = asyncio.run(paging.apage_for_tenant(TENANT, first.cursor, 3))
+    assert {info.public_id for page in (first, second) for info in page.sessions} == set(made)
+    assert asyncio.run(paging.apage_for_user("sari")).total == 7
+
+
+def test_a_page_is_two_round_trips(server: PrivateServer) -> None:
+    for _ in range(60):
+        session_of()
+    first = paging.page_for_tenant(TENANT)
+    with round_trips(server) as counted:
+        assert len(paging.page_for_tenant(TENANT, first.cursor).sessions) == 10
+    assert counted == [2]
+
+
+def test_lost_sessions_leave_the_list_with_their_page(raw: Any) -> None:
+    made, lost = session_of(), session_of()
+    raw.delete(keys.session(lost.sid))
+    raw.zadd(keys.tenant_sessions(TENANT), {lost.sid: (raw.time()[0] + 3600) * 1000})
+    page = paging.page_for_tenant(TENANT)
+    assert ([info.public_id for info in page.sessions], page.total) == ([made.sid], 1)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1-2", "1e5-" + "0" * 32, "+inf-" + "0" * 32])
+def test_what_is_no_cursor_is_named(cursor: str) -> None:
+    with pytest.raises(ValueError, match="is no cursor"):
+        paging.page_for_tenant(TENANT, cursor)
+    with pytest.raises(ValueError, match="size is 0"):
+        paging.page_for_user("sari", size=0)
+
+
+# A cluster
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as directory:
+        cluster = Cluster(directory)
+        try:
+            yield cluster.start()
+        finally:
+            connections.disconnect_all()
+            cluster.kill()
+
+
+@pytest.mark.parametrize("policy", ["deny", "evict"])
+def test_limits_pages_and_sweeps_work_across_slots(
+    running: Cluster, settings: Any, policy: str, expired: list[Any]
+) -> None:
+    caches = copy.deepcopy(settings.CACHES)
+    caches["default"]["LOCATION"] = running.url
+    settings.CACHES = caches
+    limits = {"SESSION_LIMIT": 2, "SESSION_LIMIT_POLICY": policy}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, **limits}
+
+    def tried(number: int) -> Session | None:
+        try:
+            return session_of(f"user{number % 3}", f"{policy}-1")
+        except SessionLimitReached:
+            return None
+
+    with ThreadPoolExecutor(10) as threads:
+        made = [session for session in threads.map(tried, range(60)) if session]
+    alive = [session for session in made if sessions.validate_session(session.key)]
+    assert len(alive) == 6
+    assert sessions.stats(f"{policy}-1").live == paging.page_for_tenant(f"{policy}-1").total == 6
+    client = connections.client("default")
+    client.delete(keys.session(alive[0].sid))
+    client.zadd(keys.tenant_sessions(f"{policy}-1"), {alive[0].sid: 1000.0})
+    assert sweeping.sweep() == 1
+    assert expired == [(alive[0].sid, f"{policy}-1")]
