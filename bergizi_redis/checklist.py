@@ -53,7 +53,7 @@ WRONG_VALUE = Rule(
 NOT_IMPORTABLE = Rule(
     "NOT_IMPORTABLE",
     "E004",
-    "`TENANT_RESOLVER` or `TENANTS` names nothing that can be imported and called.",
+    "`TENANT_RESOLVER`, `TENANTS` or `SESSION_MERGE` names nothing that can be imported and called.",
     "Give the dotted path of a function.",
 )
 WRONG_NETWORK = Rule(
@@ -146,6 +146,12 @@ NO_TENANT_FIELD = Rule(
     "W009",
     "`TENANT_FIELD` names a field that no model has, so every write counts for all tenants.",
     "Name the field that holds a row's tenant, such as 'tenant' or a foreign key's name.",
+)
+USELESS_LIVES = Rule(
+    "USELESS_LIVES",
+    "W020",
+    "Of the lives of a session one is never reached: idle above absolute, or above it `TOUCH_EVERY`.",
+    "Let TOUCH_EVERY be well below SESSION_IDLE, and that below SESSION_ABSOLUTE, or name a SESSION_PRESET.",
 )
 STOCK_SESSION_MIDDLEWARE = Rule(
     "STOCK_SESSION_MIDDLEWARE",

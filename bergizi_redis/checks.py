@@ -23,6 +23,7 @@ from bergizi_redis.conf import SETTINGS_NAME, config
 from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.health import check_redis_health, is_redis
+from bergizi_redis.sessions.expiry import PRESETS
 from bergizi_redis.topology import parse_location, servers
 from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, uses, value_of
 
@@ -58,6 +59,7 @@ def _unknown(name: str, known: Iterable[str]) -> CheckMessage:
 def _wrong_paths() -> Iterator[CheckMessage]:
     tenants = value_of("TENANTS")
     paths = [*(("TENANT_RESOLVER", path) for path in resolvers()), *([("TENANTS", tenants)] if tenants else [])]
+    paths += [("SESSION_MERGE", path) for path in value_of("SESSION_MERGE").values()]
     for name, path in paths:
         try:
             target = import_string(path)
@@ -193,6 +195,21 @@ def is_cached(manager: Any) -> bool:
 def check_wiring(app_configs: object = None, **kwargs: Any) -> Found:
     """``AUTHENTICATION_BACKENDS`` and ``MIDDLEWARE``: what is missing, doubled or in the wrong order."""
     return [*unguarded(), *misplaced()]
+
+
+@register(TAG, Tags.security)
+def check_lives(app_configs: object = None, **kwargs: Any) -> Found:
+    """Idle, absolute and touch, that each may do something."""
+    preset = PRESETS.get(value_of("SESSION_PRESET"))
+    given = getattr(settings, SETTINGS_NAME, {})
+    idle = preset.idle if preset and "SESSION_IDLE" not in given else value_of("SESSION_IDLE")
+    absolute = preset.absolute if preset and "SESSION_ABSOLUTE" not in given else value_of("SESSION_ABSOLUTE")
+    touch = value_of("TOUCH_EVERY")
+    if touch >= idle:
+        return [checklist.USELESS_LIVES.found(f"TOUCH_EVERY is {touch} s, an idle session ends after {idle} s.")]
+    if idle > absolute:
+        return [checklist.USELESS_LIVES.found(f"SESSION_IDLE is {idle} s, SESSION_ABSOLUTE {absolute} s.")]
+    return []
 
 
 @register(TAG, Tags.caches, deploy=True)

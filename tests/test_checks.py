@@ -14,7 +14,7 @@ from bergizi_redis.cache.buffers import buffers
 from bergizi_redis.cache.domains import Domain
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.checklist import RULES, Rule
-from bergizi_redis.checks import check_aliases, check_models, check_servers, check_settings, check_wiring
+from bergizi_redis.checks import check_aliases, check_lives, check_models, check_servers, check_settings, check_wiring
 from bergizi_redis.connections import disconnect_all
 from tests.servers import PrivateServer, free_port, private_server
 
@@ -52,7 +52,7 @@ def contract(settings: Any) -> None:
 
 
 def found() -> list[CheckMessage]:
-    return [*check_settings(), *check_aliases(), *check_models(), *check_wiring()]
+    return [*check_settings(), *check_aliases(), *check_models(), *check_wiring(), *check_lives()]
 
 
 def ids(messages: Sequence[CheckMessage] | None = None) -> list[str]:
@@ -183,7 +183,7 @@ def test_settings_that_are_no_dict(settings: Any) -> None:
     [
         ("LOCKOUT_ATEMPTS", "Did you mean 'LOCKOUT_ATTEMPTS'?"),
         ("key_prefix", "Did you mean 'KEY_PREFIX'?"),
-        ("XYZZY", "The settings are CACHE_ALIAS,"),
+        ("XYZZY", "The settings are ACTIVITY_DAYS,"),
         (7, "The settings are"),
     ],
 )
@@ -221,6 +221,31 @@ def test_a_wrong_value(settings: Any, name: str, value: object, problem: str) ->
 def test_a_path_that_cannot_be_imported(settings: Any, name: str, path: object, reason: str) -> None:
     settings.BERGIZI_REDIS = {name: path}
     assert reason in only(checklist.NOT_IMPORTABLE).msg
+
+
+def test_a_merge_function_that_cannot_be_imported(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"SESSION_MERGE": {"cart": "shop.merge"}}
+    assert "'SESSION_MERGE'] is 'shop.merge', which cannot be imported" in only(checklist.NOT_IMPORTABLE).msg
+
+
+@pytest.mark.parametrize(
+    "lives",
+    [
+        {"SESSION_IDLE": 60},
+        {"SESSION_IDLE": 7200, "SESSION_ABSOLUTE": 3600},
+        {"SESSION_PRESET": "strict", "SESSION_IDLE": 13 * 3600},
+        {"SESSION_PRESET": "strict", "TOUCH_EVERY": 900},
+    ],
+)
+def test_a_life_that_is_never_reached(settings: Any, lives: dict[str, Any]) -> None:
+    settings.BERGIZI_REDIS = lives
+    only(checklist.USELESS_LIVES)
+
+
+@pytest.mark.parametrize("preset", ["", "strict", "office", "shift", "relaxed"])
+def test_the_lives_of_presets_are_silent(settings: Any, preset: str) -> None:
+    settings.BERGIZI_REDIS = {"SESSION_PRESET": preset}
+    assert found() == []
 
 
 def test_paths_that_can_be_imported_are_silent(settings: Any) -> None:
