@@ -6,7 +6,9 @@ Guards seen to matter: without the mark in ``session_adopt.lua`` the test of the
 
 import asyncio
 import copy
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -16,11 +18,13 @@ import redis
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session as Row
+from django.db import connection
 from django.test import Client
 
-from bergizi_redis import keys, signals
+from bergizi_redis import signals
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
+from bergizi_redis.sessions import moving
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.identity import new_key, sid_of
@@ -137,12 +141,38 @@ def test_the_asynchronous_store_moves_sessions_in_too(engine: str, settings: Any
 
 
 def test_a_revocation_of_the_user_ends_sessions_that_have_not_moved_yet(settings: Any, raw: "redis.Redis") -> None:
-    user = User.objects.create_user("siti")
-    key = kept_by(DB, raw, log_in(user))
+    users = [User.objects.create_user(name) for name in ("siti", "budi")]
+    first, other = (kept_by(DB, raw, log_in(user)) for user in users)
     move_from(settings, DB)
-    assert raw.hget(keys.session(sid_of(key)), "@in") is None
-    SessionStore(key).load()
-    assert raw.hget(keys.session(sid_of(key)), "@in") == b"0", "as old as can be: every barrier is younger"
+    assert sessions.revoke_user(users[0].pk) == 0, "none is here yet"
+    assert SessionStore(first).load() == {}
+    assert SessionStore(first).load() == {}
+    assert SessionStore(other)[SESSION_KEY] == str(users[1].pk)
+
+
+def test_of_parallel_requests_one_moves_the_session_and_all_have_it(
+    settings: Any, raw: "redis.Redis", told: list[str]
+) -> None:
+    key = kept_by(CACHE, raw, {**log_in(User.objects.create_user("siti")), "cart": [1]})
+    move_from(settings, CACHE)
+    ready = threading.Barrier(4, timeout=10)
+    tenant_of = moving.moving_of
+
+    def at_once(*args: Any) -> Any:
+        ready.wait()  # all have looked it up, and none has written it
+        return tenant_of(*args)
+
+    def read(_: int) -> Any:
+        try:
+            return SessionStore(key).load()["cart"]
+        finally:
+            connection.close()
+
+    with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(4) as pool:
+        patched.setattr(moving, "_tenant_of", lambda data: None)  # an in-memory SQLite belongs to one thread
+        patched.setattr(moving, "moving_of", at_once)
+        assert list(pool.map(read, range(4))) == [[1]] * 4
+    assert told == ["moved"]
 
 
 def test_an_unknown_cookie_is_still_no_session(settings: Any) -> None:
