@@ -239,6 +239,17 @@ def test_a_session_from_after_a_revocation_may_change_its_key(scope: Revocation)
     assert SessionStore(session.session_key)["x"] == 4
 
 
+@SCOPES
+def test_a_visitor_of_before_a_revocation_who_logs_in_after_it_stays(scope: Revocation) -> None:
+    visitor = SessionStore()
+    visitor.create()
+    barred(scope)
+    visitor["_auth_user_id"] = "user123"
+    visitor.note_login(tenant=TENANT, ip=None, client=None)
+    visitor.save()
+    assert sessions.validate_session(visitor.session_key) is not None
+
+
 def test_the_kept_session_may_change_its_key_and_ends_with_the_next_revocation() -> None:
     made = session_of()
     sessions.revoke_user("user123", keep=made.key)
