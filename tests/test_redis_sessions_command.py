@@ -57,6 +57,7 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     for _ in range(3):
         made()
     assert "1 of 3; --limit shows more." in run("list", "--user", "u1", "--limit", "1")
+    assert "2 of 3; --limit shows more." in run("list", "--tenant", JAKARTA, "--limit", "2")
     assert len(json.loads(run("list", "--user", "u1", "--json"))) == 3
 
 
@@ -71,6 +72,15 @@ def test_counts_of_a_tenant() -> None:
     made()
     assert json.loads(run("stats", "--tenant", JAKARTA, "--json"))["live"] == 1
     assert "live" in run("stats", "--tenant", JAKARTA)
+
+
+def test_a_sweep_tells_of_what_has_run_out(raw: "redis.Redis") -> None:
+    session = made()
+    for name in (keys.user_sessions("u1"), keys.tenant_sessions(JAKARTA)):
+        raw.zadd(name, {session.sid: 1000.0})
+    raw.delete(keys.session(session.sid))
+    assert run("sweep") == "Told of 1 session that ran out.\n"
+    assert json.loads(run("sweep", "--json")) == {"expired": 0}
 
 
 def test_sessions_are_ended_by_sid_user_and_tenant() -> None:

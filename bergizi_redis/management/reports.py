@@ -28,5 +28,9 @@ def counted(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, i
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield from counted(value, f"{before}{name} ")
+        elif isinstance(value, list):
+            for each in value:
+                if isinstance(each, Mapping):
+                    yield from counted(each, f"{before}{each.get('day', name)} ")
         elif isinstance(value, int):
             yield f"{before}{name}", value

@@ -1,4 +1,4 @@
-"""``manage.py redis_sessions list|stats|revoke|doctor|import``: sessions, for who looks after them."""
+"""``manage.py redis_sessions list|stats|revoke|doctor|sweep|import``: sessions, for who looks after them."""
 
 import json
 import threading
@@ -19,10 +19,11 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.doctor import Finding, examine, server_faults
 from bergizi_redis.sessions.importing import bring_in
 from bergizi_redis.sessions.info import SessionInfo
+from bergizi_redis.sessions.paging import MOST
 from bergizi_redis.sessions.sources import source_of
 
 FOUND, NOT_ASKED = 1, 2
-ACTIONS = ("list", "stats", "revoke", "doctor", "import")
+ACTIONS = ("list", "stats", "revoke", "doctor", "sweep", "import")
 
 
 def number(text: str) -> int:
@@ -37,7 +38,8 @@ class Command(BaseCommand):
 
     help = (
         "list: who is signed in. stats: counts of a tenant. revoke: end sessions, by SID, user or tenant. doctor: what "
-        "has come apart. import: bring in the sessions of another engine."
+        "has come apart. sweep: tell of what has run out, and take it off the lists. import: bring in the sessions of "
+        "another engine."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -72,8 +74,7 @@ class Command(BaseCommand):
     # Lists and counts
 
     def _list(self, options: dict[str, Any]) -> int:
-        found = self._chosen(options)
-        shown = found[: options["limit"]]
+        shown, total = self._chosen(options)
         rows: list[list[str | Cell]] = [
             [
                 info.public_id, info.user_id, info.tenant or "–", info.client or "–", info.ip or "–",
@@ -82,18 +83,25 @@ class Command(BaseCommand):
             for info in shown
         ]  # fmt: skip
         lines = [table(["SID", "USER", "TENANT", "DEVICE", "ADDRESS", "SINCE", "SEEN", "EXPIRES"], rows)]
-        if len(found) > len(shown):
-            lines.append(f"{len(shown)} of {len(found)}; --limit shows more.")
+        if total > len(shown):
+            lines.append(f"{len(shown)} of {total}; --limit shows more.")
         self._say(options, [as_json(info) for info in shown], "\n".join(lines) if rows else "There are no sessions.")
         return 0
 
-    def _chosen(self, options: dict[str, Any]) -> list[SessionInfo]:
-        user, tenant = options["user"], options["tenant"]
+    def _chosen(self, options: dict[str, Any]) -> tuple[list[SessionInfo], int]:
+        """Those to show, and how many there are."""
+        user, tenant, limit = options["user"], options["tenant"], options["limit"]
         if user is not None:
-            return [info for info in sessions.sessions_for_user(user) if tenant in (None, info.tenant)]
+            found = [info for info in sessions.sessions_for_user(user) if tenant in (None, info.tenant)]
+            return found[:limit], len(found)
         if tenant is None:
             raise CommandError("Say whose: --user U, --tenant T, or both.", returncode=NOT_ASKED)
-        return sessions.sessions_for_tenant(tenant)
+        page = sessions.page_for_tenant(tenant, size=min(limit, MOST))
+        shown = list(page.sessions)
+        while page.cursor and len(shown) < limit:
+            page = sessions.page_for_tenant(tenant, page.cursor, min(limit - len(shown), MOST))
+            shown += page.sessions
+        return shown, page.total
 
     def _stats(self, options: dict[str, Any]) -> int:
         if options["tenant"] is None:
@@ -118,6 +126,11 @@ class Command(BaseCommand):
             raise CommandError("Say which: a SID, --user U, or --tenant T.", returncode=NOT_ASKED)
         self._say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
         return 0 if ended else FOUND
+
+    def _sweep(self, options: dict[str, Any]) -> int:
+        swept = sessions.sweep()
+        self._say(options, {"expired": swept}, f"Told of {swept} session{'' if swept == 1 else 's'} that ran out.")
+        return 0
 
     # Looking after
 
