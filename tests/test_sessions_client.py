@@ -26,6 +26,8 @@ from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.changes import act, noticed
 from bergizi_redis.sessions.client import client_ip, client_label, noted_ip
 from bergizi_redis.sessions.info import Session
+from bergizi_redis.sessions.quotas import SessionLimitReached
+from bergizi_redis.sessions.sweeping import sweep
 from tests.spoken import WAYS, Spoken
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
@@ -324,6 +326,26 @@ def test_django_log_in_and_log_out_are_noted_and_cycling_is_not(visitor: Client)
     visitor.cookies["sessionid"] = session.session_key or ""
     visitor.get("/out/")
     assert names(sessions.activity(user)) == ["logged_out", "logged_in"]
+
+
+def test_what_has_run_out_is_in_the_tenants_trail_once_it_is_swept(raw: "redis.Redis") -> None:
+    made = session_of()
+    raw.delete(keys.session(made.sid))
+    raw.zadd(keys.tenant_sessions("sppg-1"), {made.sid: 1.0})
+    assert sweep() == 1
+    newest = sessions.activity(tenant="sppg-1")[0]
+    assert (newest.event, newest.sid, newest.user_id) == ("expired", made.sid, "")
+
+
+def test_a_log_in_that_is_denied_is_noted(policy: Callable[..., None]) -> None:
+    policy(SESSION_LIMIT=1)
+    session_of()
+    with pytest.raises(SessionLimitReached):
+        session_of()
+    assert names(sessions.activity("user123")) == ["denied", "logged_in"]
+    policy(SESSION_LIMIT=1, SESSION_LIMIT_POLICY="evict")
+    session_of()
+    assert {*names(sessions.activity("user123", limit=2))} == {"evicted", "logged_in"}
 
 
 def test_reading_a_trail_is_one_round_trip(commands: Commands) -> None:

@@ -42,7 +42,8 @@ DAY = 86400 * 1000  # ms
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One entry. ``at`` is aware (UTC), by the server's clock; ``sid`` is "" of a log-in that was denied."""
+    """One entry. ``at`` is aware (UTC), by the server's clock; ``sid`` is "" of a log-in that was denied,
+    ``user_id`` of a session that ran out, for whose it was went with it: only its tenant's trail has that."""
 
     at: datetime
     event: str
@@ -64,7 +65,9 @@ def _calls(event: Event) -> list[Call]:
     told = [NAMED[event.reason], event.sid, event.user_id, event.tenant, event.ip, event.client]
     entry, kept = json.dumps(told, separators=(",", ":"), ensure_ascii=False), config.ACTIVITY_DAYS * DAY
     note = script("session_activity")
-    calls = [Call(note, keys.user_activity(event.user_id), ["list", length, kept, entry])]
+    calls = []
+    if event.user_id:
+        calls.append(Call(note, keys.user_activity(event.user_id), ["list", length, kept, entry]))
     if event.tenant and TENANT_PATTERN.fullmatch(event.tenant):
         calls.append(Call(note, keys.tenant_activity(event.tenant), ["stream", OF_TENANT * length, kept, entry]))
     return calls

@@ -19,9 +19,10 @@ from bergizi_redis.conf import config
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
-from bergizi_redis.sessions import index, statistics
+from bergizi_redis.sessions import activity, index, statistics
 from bergizi_redis.sessions.asking import Call, aask, ask, evaluate_all, raise_first
 from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.events import Event
 from bergizi_redis.sessions.revoking import aresume_revocations, resume_revocations, resume_small
 
 logger = logging.getLogger("bergizi_redis.sessions")
@@ -129,6 +130,8 @@ def _claimed(tenants: list[str | None]) -> Exchange[tuple[Expired, bool]]:
     replies = yield from evaluate_all([*(_claim(tenant, sids, beyond) for tenant, sids in claims.items()), *calls])
     raise_first(replies)
     expired = [(tenant, sid.decode()) for tenant, sids in zip(claims, replies, strict=False) for sid in sids]
+    if calls := activity.calls_for(Event(False, sid, "", tenant, "expired") for tenant, sid in expired):
+        yield from evaluate_all(calls)
     return expired, is_full
 
 
