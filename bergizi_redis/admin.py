@@ -6,7 +6,7 @@ id; the key of a cookie is nowhere. Who ended what and why is in the admin's log
 Round trips: those of the service. Redis down: 503, as for every page with a session.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -29,8 +29,11 @@ from bergizi_redis.conf import config, import_setting
 from bergizi_redis.exceptions import TenantError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.models import Session
+from bergizi_redis.sessions import index
 from bergizi_redis.sessions import service as sessions
-from bergizi_redis.sessions.info import SessionInfo
+from bergizi_redis.sessions.asking import ask
+from bergizi_redis.sessions.identity import is_sid
+from bergizi_redis.sessions.info import SessionInfo, info_of
 from bergizi_redis.tenancy import tenant_from_user
 
 PAGE = 50
@@ -81,6 +84,11 @@ class Search:
             found = []
         return [info for info in found if self._fits(info) and (scope is None or info.tenant in scope)]
 
+    def listing(self, scope: tuple[str, ...] | None) -> str | None:
+        """The one tenant whose sessions are asked for whole, and so can be read a page at a time."""
+        tenants = [] if self.user or self.ip else self._tenants(scope)
+        return tenants[0] if len(tenants) == 1 else None
+
     def _tenants(self, scope: tuple[str, ...] | None) -> list[str]:
         try:
             named = [validated_tenant(self.tenant)] if self.tenant else list(scope or ())
@@ -90,6 +98,36 @@ class Search:
 
     def _fits(self, info: SessionInfo) -> bool:
         return self.tenant in ("", info.tenant) and (not self.ip or (info.ip or "").startswith(self.ip))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A page of what was found, None where the search must be narrowed; ``next`` is the query of the next page."""
+
+    infos: Sequence[SessionInfo] | None
+    total: int
+    next: str
+
+
+def shown_of(search: Search, scope: tuple[str, ...] | None, given: Any) -> Shown:
+    """A tenant's sessions by keyset, 2 round trips a page however many there are; what was searched for, by number."""
+    if (tenant := search.listing(scope)) is not None:
+        try:
+            page = sessions.page_for_tenant(tenant, given.get("after") or None, PAGE)
+        except ValueError:  # no cursor of ours: from the beginning
+            page = sessions.page_for_tenant(tenant, None, PAGE)
+        return Shown(page.sessions, page.total, f"after={page.cursor}" if page.cursor else "")
+    found = search.sessions(scope)
+    numbered = Paginator(found or [], PAGE).get_page(given.get("page"))
+    infos = None if found is None else list(numbered.object_list)
+    return Shown(infos, len(found or []), f"page={numbered.next_page_number()}" if numbered.has_next() else "")
+
+
+def chosen(sids: list[str], scope: tuple[str, ...] | None) -> list[SessionInfo]:
+    """The sessions with these public ids, as far as the scope goes: 1 round trip."""
+    records = ask(index.records([sid for sid in dict.fromkeys(sids) if is_sid(sid)])) if sids else {}
+    infos = (info_of(sid, record) for sid, record in records.items())
+    return [info for info in infos if info and (scope is None or info.tenant in scope)]
 
 
 def ids_of(text: str) -> list[str]:
@@ -142,13 +180,13 @@ class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request):
             raise PermissionDenied
         search, scope = Search.of(request.GET), scope_of(request)
-        found = search.sessions(scope)
-        page = Paginator(found or [], PAGE).get_page(request.GET.get("page"))
-        users = users_of(page.object_list)
+        shown = shown_of(search, scope, request.GET)
+        users = users_of(shown.infos or [])
         context = {
             **self.admin_site.each_context(request),
-            "title": _("Sessions"), "opts": self.opts, "search": search, "scope": scope, "narrow": found is None,
-            "page": page, "rows": [{"info": info, "user": users.get(info.user_id)} for info in page.object_list],
+            "title": _("Sessions"), "opts": self.opts, "search": search, "scope": scope, "narrow": shown.infos is None,
+            "shown": shown, "turned": "after" in request.GET or "page" in request.GET,
+            "rows": [{"info": info, "user": users.get(info.user_id)} for info in shown.infos or []],
             "own": getattr(request.session, "sid", None), "may_end": self.has_end_permission(request),
             "address": search.address, "turning": f"{search.address}{'&' if '?' in search.address else '?'}",
             **(extra_context or {}),
@@ -161,34 +199,34 @@ class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         search, reason = Search.of(request.POST), request.POST.get("reason", "").strip()[:200]
         what, sids = request.POST.get("what", ""), request.POST.getlist("sid")[:PAGE]
-        found = {info.public_id: info for info in search.sessions(scope_of(request)) or [] if info.public_id in sids}
+        found = chosen(sids, scope_of(request))
         if not reason or what not in ("one", "all", "others"):
             messages.error(request, _("Nothing was ended: say why."))
         elif not found:
             messages.error(request, _("Nothing was ended: no such session was found."))
         else:
-            ended = self._end(request, what, list(found.values()), reason)
+            ended = self._end(request, what, found, reason)
             text = ngettext("%(count)s session has ended.", "%(count)s sessions have ended.", ended)
             messages.success(request, text % {"count": ended})
         return redirect(search.address)
 
-    def _end(self, request: HttpRequest, what: str, chosen: list[SessionInfo], reason: str) -> int:
+    def _end(self, request: HttpRequest, what: str, picked: list[SessionInfo], reason: str) -> int:
         """In the tenants of the scope alone."""
         scope, actor, ended = scope_of(request), str(request.user.pk), 0
         if what == "one":
-            for info in chosen:
+            for info in picked:
                 times = int(sessions.revoke(info.public_id, tenant=info.tenant, reason=reason, actor=actor))
                 self._log(request, info, f"{what} ({times}): {reason}")
                 ended += times
             return ended
-        for info in {info.user_id: info for info in chosen}.values():
+        for info in {info.user_id: info for info in picked}.values():
             if what == "all":
                 times = 0
                 for tenant in [None] if scope is None else scope:
                     times += sessions.revoke_user(info.user_id, tenant=tenant, reason=reason, actor=actor)
             else:
                 theirs = Search(user=info.user_id).sessions(scope) or []
-                others = [other for other in theirs if other.user_id == info.user_id and other not in chosen]
+                others = [other for other in theirs if other.user_id == info.user_id and other not in picked]
                 times = 0
                 for other in others:
                     times += sessions.revoke(other.public_id, tenant=other.tenant, reason=reason, actor=actor)

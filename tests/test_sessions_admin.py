@@ -130,6 +130,28 @@ def test_without_a_reason_nothing_ends(site: ExampleSite, network: Client) -> No
     assert "/sign-in/" not in driver.get("/menus/").url
 
 
+MANY = """
+from bergizi_redis.sessions import service
+for number in range(120):
+    service.create_session(f"guest{number}", "sppg-many", "COOK", "X", "a@b.id", "Guest", [])
+"""
+
+
+def test_many_sessions_are_shown_fifty_at_a_time_each_once(site: ExampleSite, network: Client) -> None:
+    assert site.manage("shell", "-c", MANY).returncode == 0
+    seen, query = [], "?tenant=sppg-many"
+    for expected in (50, 50, 20):
+        answer = network.get(PAGE + query)
+        assert "120 sessions" in answer.text
+        assert len(sids(answer)) == expected
+        seen += sids(answer)
+        following = re.search(r'href="[^"]*(\?[^"]*)" rel="next"', answer.text)
+        query = following[1].replace("&amp;", "&") if following else ""
+    assert not query
+    assert len(set(seen)) == 120
+    assert len(sids(network.get(f"{PAGE}?tenant=sppg-many&after=nonsense"))) == 50
+
+
 def test_looking_and_ending_are_two_permissions(site: ExampleSite) -> None:
     looks, enters = site.client(JAKARTA, "rina"), site.client(JAKARTA, "joko")
     answer = looks.get(PAGE)
