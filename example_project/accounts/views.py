@@ -35,7 +35,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     with use_tenant(form.cleaned_data["kitchen"]):
         user = authenticate(request, username=form.login, password=form.cleaned_data["password"])
         if user is not None:
-            login(request, user)
+            try:
+                login(request, user)
+            except sessions.SessionLimitReached as refusal:  # with SESSION_LIMIT_POLICY "deny"
+                form.add_error(None, str(refusal))
+                return sign_in_page(request, form, 403)
             return redirect(next_page(request, form.cleaned_data["next"]))
         status = lockout.is_account_locked(form.login)
     form.add_error(None, _("The user name or the password is wrong."))

@@ -62,6 +62,9 @@ BERGIZI_REDIS = {
     "TENANT_FIELD": "sppg",  # a write in one kitchen leaves the others' cached queries warm
     # The demonstration shows how many attempts are left. A real site would not tell a stranger.
     "REVEAL_LOCK": True,
+    # The sixth device signs the least recently used one out, and that one is told why.
+    "SESSION_LIMIT": 5,
+    "SESSION_LIMIT_POLICY": "evict",
 }
 # ---------------------------------------------------------------------------------------------------------------------
 
