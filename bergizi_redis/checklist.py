@@ -53,7 +53,7 @@ WRONG_VALUE = Rule(
 NOT_IMPORTABLE = Rule(
     "NOT_IMPORTABLE",
     "E004",
-    "`TENANT_RESOLVER`, `TENANTS` or `SESSION_MERGE` names nothing that can be imported and called.",
+    "`TENANT_RESOLVER`, `TENANTS`, `SESSION_LIMIT` or `SESSION_MERGE` names nothing that can be imported and called.",
     "Give the dotted path of a function.",
 )
 WRONG_NETWORK = Rule(

@@ -60,6 +60,7 @@ def _wrong_paths() -> Iterator[CheckMessage]:
     tenants = value_of("TENANTS")
     paths = [*(("TENANT_RESOLVER", path) for path in resolvers()), *([("TENANTS", tenants)] if tenants else [])]
     paths += [("SESSION_MERGE", path) for path in value_of("SESSION_MERGE").values()]
+    paths += [("SESSION_LIMIT", limit)] if isinstance(limit := value_of("SESSION_LIMIT"), str) else []
     for name, path in paths:
         try:
             target = import_string(path)

@@ -1,7 +1,8 @@
 """How many sessions a user may have: exact however many log in at once, and nothing that died locks anybody out.
 
-Seen red: with ``session_admit.lua`` counting all but one entry; without the note of ``session_evict.lua``; without the
-guard of ``session_save.lua`` against it; without ``settling``; without the retry of ``quotas.admit``.
+Seen red: with ``session_admit.lua`` missing one entry, or taking one that must go for one that stays; without either
+look of ``session_save.lua`` at the note of ``session_evict.lua``; without ``settling``; without the retry of
+``quotas.admit``, and without the note that it leaves for ghosts.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import alogin, login
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
+from django.core.checks import run_checks
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import translation
 
-from bergizi_redis import connections, keys
+from bergizi_redis import checklist, connections, keys
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.scripts.script import script
 from bergizi_redis.security import lockout
@@ -198,6 +200,13 @@ def test_a_function_may_say_how_many_by_role_and_tenant(limit: Callable[..., Non
     assert asyncio.run(sessions.acreate_session("new", TENANT, **PROFILE)).user_id == "new"
 
 
+@pytest.mark.parametrize("path", ["nowhere.limit", f"{__name__}.TENANT"])
+def test_a_function_that_cannot_be_called_is_found_by_the_checks(limit: Callable[..., None], path: str) -> None:
+    limit(path)
+    found = [message for message in run_checks() if "SESSION_LIMIT" in message.msg]
+    assert [message.id for message in found] == [checklist.NOT_IMPORTABLE.id]
+
+
 # Ghosts
 
 
@@ -310,6 +319,18 @@ def test_another_key_for_a_session_takes_no_second_place(limit: Callable[..., No
     assert live([other]) == [other]
     assert {info.public_id for info in sessions.sessions_for_user("sari")} == {other.sid, session.sid}
     assert sessions.stats(TENANT).today.logins == 2
+
+
+def test_a_change_of_key_that_was_killed_keeps_nobody_out(limit: Callable[..., None], raw: "redis.Redis") -> None:
+    limit(1)
+    old = session_of()
+    taking = quotas.admit("f" * 32, "sari", 60_000, quotas.ANY_NUMBER, TENANT, (old.sid,))
+    client = connections.client("default")
+    with pytest.raises(StopIteration):
+        taking.send(next(taking)(client))
+    age(raw)
+    made = session_of()
+    assert live([old, made]) == [made]
 
 
 # Round trips
