@@ -67,9 +67,9 @@ def test_the_networks_staff_names_a_user_or_a_tenant_and_finds_their_sessions(
     cook = site.client(BANDUNG, "agus")
     assert "Name a user or a tenant" in network.get(PAGE).text
     answer = network.get(f"{PAGE}?tenant={BANDUNG}")
-    assert len(sids(answer)) == 1
-    assert sids(network.get(f"{PAGE}?user=agus@{BANDUNG}")) == sids(answer)
-    assert sids(network.get(f"{PAGE}?tenant={BANDUNG}&ip=127.0.")) == sids(answer)
+    (found,) = sids(network.get(f"{PAGE}?user=agus@{BANDUNG}"))
+    assert found in sids(answer)
+    assert found in sids(network.get(f"{PAGE}?tenant={BANDUNG}&ip=127.0."))
     assert "No session was found." in network.get(f"{PAGE}?tenant={BANDUNG}&ip=10.").text
     assert "No session was found." in network.get(f"{PAGE}?tenant=a%7Db").text
     cookies = [cookie.value or "?" for cookie in cook.cookies]
