@@ -1,7 +1,8 @@
 """Permissions in the session: asked without SQL, made anew once when they change, in whatever order.
 
-Taken out, these turned tests red: the comparison in ``session_load.lua``; the refusal in ``session_permit.lua``; a
-snapshot's number taken after the database was asked instead of before; ``@pbar`` carried to a new key.
+Taken out, these turned tests red: the comparison in ``session_load.lua``; the refusal in ``session_permit.lua``; the
+number that a log-in's snapshot notes; what a user object remembers, forgotten; ``@pbar`` not carried to a new key; the
+wait for the COMMIT.
 """
 
 import asyncio
@@ -259,7 +260,9 @@ def test_a_change_while_the_snapshot_is_made_anew_makes_it_old_again(user: User,
     assert not may(key, VIEW)
 
 
-def test_a_slow_look_does_not_overwrite_a_later_one(user: User, monkeypatch: Any) -> None:
+def test_a_slow_look_does_not_overwrite_a_later_one(
+    user: User, monkeypatch: Any, django_assert_num_queries: Any
+) -> None:
     key = logged_in(user)
     sessions.permissions_changed(user.pk)
     anew = permissions._anew
@@ -273,7 +276,8 @@ def test_a_slow_look_does_not_overwrite_a_later_one(user: User, monkeypatch: Any
 
     monkeypatch.setattr(permissions, "_anew", slow)
     may(key, VIEW)
-    assert not may(key, VIEW)
+    with django_assert_num_queries(0):
+        assert not may(key, VIEW)
 
 
 def test_a_change_between_log_in_and_save_is_not_lost(user: User) -> None:
@@ -284,6 +288,13 @@ def test_a_change_between_log_in_and_save_is_not_lost(user: User) -> None:
     User.objects.get(pk=user.pk).user_permissions.clear()
     session.save()
     assert not may(str(session.session_key), VIEW)
+
+
+def test_what_a_user_object_remembers_is_not_taken_for_new(user: User) -> None:
+    user.get_all_permissions()
+    User.objects.get(pk=user.pk).user_permissions.clear()
+    key = logged_in(user)
+    assert not may(key, VIEW)
 
 
 def test_a_new_key_does_not_carry_an_old_snapshot_past_a_change(user: User, raw: "redis.Redis") -> None:
