@@ -220,6 +220,7 @@ def pages(page_of: Callable[..., paging.Page], *args: Any, size: int) -> list[li
     while True:
         page = page_of(*args, cursor=cursor, size=size)
         found.append([info.public_id for info in page.sessions])
+        assert len(found) < 50, "the pages do not end"
         cursor = page.cursor
         if cursor is None:
             return found
