@@ -12,8 +12,9 @@ from django.utils.module_loading import import_string
 from bergizi_redis.environment import redis_url_from_env as redis_url_from_env
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.sessionconf import SessionConfig
-from bergizi_redis.setting import SECONDS, Setting, are_lives, are_names, are_networks, is_positive
+from bergizi_redis.setting import SECONDS, are_lives, are_names, are_networks, is_positive
 from bergizi_redis.setting import SETTINGS_NAME as SETTINGS_NAME
+from bergizi_redis.setting import Setting as Setting
 from bergizi_redis.setting import given_settings as given_settings
 
 

@@ -1,8 +1,8 @@
 """Pages of sessions, the longest-lived first, however many there are: a page is two round trips, wherever it lies.
 
-A page begins behind the last session of the one before (keyset), so that log-ins and log-outs in between shift nothing. A
-session that is used meanwhile moves ahead: it is not shown twice. ``total`` is exact but for sessions that were lost,
-whose entries go when their page is read: that is one round trip more.
+A page begins behind the last session of the one before (keyset), so that log-ins and log-outs in between shift nothing.
+A session that is used meanwhile moves ahead: it is not shown twice. ``total`` is exact but for sessions that were
+lost, whose entries go when their page is read: that is one round trip more.
 """
 
 import math

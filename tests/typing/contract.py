@@ -27,7 +27,8 @@ from bergizi_redis.health import check_redis_health
 from bergizi_redis.security import lockout
 from bergizi_redis.security.lockout import Attempt, LockedAccount, LockStatus
 from bergizi_redis.sessions import service as sessions
-from bergizi_redis.sessions.info import Session, SessionInfo, SessionStats
+from bergizi_redis.sessions.info import Session, SessionInfo
+from bergizi_redis.sessions.statistics import SessionStats
 from bergizi_redis.tenancy import current_tenant, find_tenant, use_tenant
 from bergizi_redis.testing import (
     assert_invalidates,
