@@ -77,8 +77,6 @@ def fenced(connection: Any, version_keys: Collection[str], act: Callable[[], T])
     try:
         return act()
     finally:
-        if is_noted and not is_open(connection):  # Redis may have come back meanwhile, and the first note been relayed
-            outbox.note(connection, version_keys)
         written_on(connection).made = fence.take_down()
 
 

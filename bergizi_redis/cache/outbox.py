@@ -21,11 +21,13 @@ from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from django.db import connections
+from django.utils import timezone
 
 from bergizi_redis import keys
 from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.process import LOG_EVERY
+from bergizi_redis.cache.unsent import batched
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
 
@@ -79,9 +81,17 @@ def _told_of(version_key: str, told: dict[str, str]) -> str | None:
 
 
 def note(connection: Any, version_keys: Collection[str]) -> None:
-    """Note the versions in the transaction that is open."""
-    owed = apps.get_model("bergizi_redis", "OwedBump")
-    owed._default_manager.using(connection.alias).bulk_create([owed(key=name) for name in sorted(version_keys)])
+    """Note the versions on the database, in the transaction that is open.
+
+    By plain SQL: the ORM would open and end a transaction of its own, in the middle of a COMMIT.
+    """
+    created = connection.ops.adapt_datetimefield_value(timezone.now())
+    table, key, at = map(connection.ops.quote_name, (TABLE, "key", "created"))
+    for names in batched(sorted(version_keys), AT_ONCE):
+        with connection.cursor() as cursor:
+            values = ", ".join(["(%s, %s)"] * len(names))
+            params = [each for name in names for each in (name, created)]
+            cursor.execute(f"INSERT INTO {table} ({key}, {at}) VALUES {values}", params)  # noqa: S608 – names of ours
 
 
 def has_table(connection: Any) -> bool:
