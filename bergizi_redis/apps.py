@@ -16,6 +16,7 @@ SESSION_ENGINE = "bergizi_redis.sessions.backend"
 class BergiziRedisConfig(AppConfig):
     name = "bergizi_redis"
     verbose_name = "Bergizi Redis"
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
