@@ -27,7 +27,7 @@ SETTINGS = (
 )  # fmt: skip
 
 # What gzip packs holds the second of packing: a member of a set would be another one a second later.
-TIMELESS = "import functools, gzip\ngzip.compress = functools.partial(gzip.compress, mtime=0)\n"
+TIMELESS = "\n\nimport functools, gzip\ngzip.compress = functools.partial(gzip.compress, mtime=0)\n"
 
 
 class Watching(Sentinel):
@@ -89,7 +89,7 @@ def suite_for(backend: str, server: PrivateServer, sentinel: Sentinel, place: Pa
     ask = 'metafunc.parametrize("cache_settings", settings)'
     assert ask in text
     text = text.replace(ask, f"{ask[:-9]}[environ['SUITE_SETTINGS']])")
-    conftest.write_text(TIMELESS + text, encoding="utf-8")
+    conftest.write_text(text + TIMELESS, encoding="utf-8")
     return Suite(tests, place / "report.xml")
 
 
