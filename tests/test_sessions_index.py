@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bergizi_redis import connections, keys, signals
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import paging, sweeping
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.asking import ask
@@ -40,6 +41,13 @@ def run_out(raw: Any, *made: Session) -> None:
     for session in made:
         raw.delete(keys.session(session.sid))
         raw.zadd(keys.tenant_sessions(session.tenant or None), {session.sid: (raw.time()[0] - 3600) * 1000})
+
+
+@pytest.fixture(autouse=True)
+def known_scripts(raw: Any) -> None:
+    """A script that the server does not know takes one more step, which tests that go step by step do not expect."""
+    for name in ("session_due", "session_claim", "session_tenants"):
+        raw.script_load(script(name).text)
 
 
 @pytest.fixture
