@@ -19,7 +19,7 @@ from tests.servers import PrivateServer, private_server
 ABOUT_TIME = {
     "test_aconnections", "test_budget", "test_cache_outage", "test_circuit", "test_conf",
     "test_connections", "test_herd_outage", "test_lockout_outages", "test_pools", "test_sentinel",
-    "test_sessions_outage", "test_sessions_cluster", "test_health", "test_rehearsal",
+    "test_sessions_outage", "test_health", "test_rehearsal",
 }  # fmt: skip
 
 

@@ -180,8 +180,9 @@ def open_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what /proc lists")
 @pytest.mark.parametrize("way", ["asyncio.run", "async_to_sync"])
-def test_two_hundred_loops_leave_no_socket_behind(at: Any, redis_url: str, way: str) -> None:
+def test_two_hundred_loops_leave_no_socket_behind(at: Any, redis_url: str, way: str, settings: Any) -> None:
     at(redis_url)
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 5.0}
 
     async def ask() -> bool:
         return bool(await aclient().ping()) and bool(await aclient("default", Role.PUBLISHER).ping())
