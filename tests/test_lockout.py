@@ -478,8 +478,8 @@ def test_no_key_and_no_value_holds_a_name_or_a_password(who: str, raw: "redis.Re
     fail(who, 3)
     fail(f"other-{who}", 5, ip="192.0.2.77")
     lockout.record_login_attempt(who, success=False, ip="192.0.2.77", user_agent="Mozilla/5.0")
-    found = list(raw.scan_iter(match=f"{prefix}*", count=1000))
-    assert len(found) == 3
+    found = [key for key in raw.scan_iter(match=f"{prefix}*", count=1000) if not key.endswith(b":epoch")]
+    assert len(found) == 3  # the cache's epoch is made with a new connection
     kept = b" ".join(found)
     for key in found:
         kept += b" " + (raw.dump(key) or b"")

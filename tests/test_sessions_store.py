@@ -324,7 +324,7 @@ def everything(raw: Any, prefix: str) -> bytes:
     for key in raw.scan_iter(f"{prefix}*"):
         ask: Any = {
             b"hash": raw.hgetall, b"list": lambda key: raw.lrange(key, 0, -1), b"stream": raw.xrange,
-            b"zset": lambda key: raw.zrange(key, 0, -1, withscores=True),
+            b"zset": lambda key: raw.zrange(key, 0, -1, withscores=True), b"string": raw.get,
         }[raw.type(key)]  # fmt: skip
         found.append(repr((key, ask(key))).encode())
     return b"\n".join(found)
