@@ -67,7 +67,8 @@ class Flight:
     async def awaiting(self, seconds: float) -> bytes | None:
         with _waiting_for(self):
             try:
-                return await asyncio.wait_for(asyncio.wrap_future(self._landed), seconds)
+                async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
+                    return await asyncio.wrap_future(self._landed)
             except TimeoutError:
                 return None
 
