@@ -20,7 +20,7 @@ from bergizi_redis.budget import aasking
 from bergizi_redis.conf import config
 from bergizi_redis.packing import PackingConnection
 from bergizi_redis.pools import POOL_IS_FULL, is_ordinary
-from bergizi_redis.retries import RETRIES, FullJitter, worth_retrying
+from bergizi_redis.retries import RETRIES, FullJitter, in_time
 
 WAIT_SHARE = 0.9  # of the budget for a free connection: the pool must say that it is full before the time is up
 
@@ -38,10 +38,7 @@ class AsyncBudgetedRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Any:
-        def retryable(error: Exception) -> bool:
-            return worth_retrying(error) and (is_retryable is None or is_retryable(error))
-
-        return await super().call_with_retry(do, fail, retryable, with_failure_count)
+        return await super().call_with_retry(do, fail, in_time(is_retryable), with_failure_count)
 
 
 @cache

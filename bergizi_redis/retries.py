@@ -33,6 +33,11 @@ def worth_retrying(error: Exception) -> bool:
     return not hopeless and (left is None or left > FullJitter().cap)
 
 
+def in_time(is_retryable: Callable[[Exception], bool] | None) -> Callable[[Exception], bool]:
+    """The caller's own question, for what is ``worth_retrying`` at all."""
+    return lambda error: worth_retrying(error) and (is_retryable is None or is_retryable(error))
+
+
 class BudgetedRetry(Retry):
     """Retries a broken link, never a time-out (it has used its time up), and never past the deadline."""
 
@@ -46,7 +51,4 @@ class BudgetedRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Any:
-        def retryable(error: Exception) -> bool:
-            return worth_retrying(error) and (is_retryable is None or is_retryable(error))
-
-        return super().call_with_retry(do, fail, retryable, with_failure_count)
+        return super().call_with_retry(do, fail, in_time(is_retryable), with_failure_count)

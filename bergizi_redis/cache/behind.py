@@ -26,7 +26,6 @@ from bergizi_redis import keys
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 
-GROUP = "flush"
 NONCE_LIFE = 10_000  # ms; a client gives up sending one write again after REQUEST_BUDGET
 WINDOW = 1_000  # writes of a shard that may wait for a retry before it takes no new ones
 STREAM, DEAD = "stream", "dead"

@@ -23,13 +23,13 @@ from django.apps import apps
 from django.db import connections
 from django.utils import timezone
 
-from bergizi_redis import keys
 from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.process import LOG_EVERY
 from bergizi_redis.cache.unsent import batched
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
+from bergizi_redis.keyparts import part_of
 
 logger = logging.getLogger("bergizi_redis.cache")
 
@@ -75,7 +75,7 @@ def policy_of(version_keys: Collection[str]) -> str:
 def _told_of(version_key: str, told: dict[str, str]) -> str | None:
     for tag, policy in told.items():
         # A domain's buckets and lists are tags of their own, behind a "#".
-        if version_key.partition("#")[0].endswith((keys.tag_version(None, tag)[-len(tag) - 3 :], f":e:{tag}")):
+        if version_key.partition("#")[0].endswith((f":v:{part_of(tag)}", f":e:{part_of(tag)}")):
             return policy
     return None
 
@@ -105,8 +105,10 @@ def has_table(connection: Any) -> bool:
 def relay(using: str) -> int:
     """Bump what is noted on the database, then strike it out; how many. Raises ``RedisUnavailable``, ``RedisError``.
 
-    Bumped twice by two relays at once, or by a crash in between, does no harm.
+    0 without the table. Bumped twice by two relays at once, or by a crash in between, does no harm.
     """
+    if not has_table(connections[using]):
+        return 0
     owed = apps.get_model("bergizi_redis", "OwedBump")._default_manager.using(using)
     relayed = 0
     while rows := list(owed.order_by("id")[:AT_ONCE].values_list("id", "key")):
@@ -119,8 +121,8 @@ def relay(using: str) -> int:
 
 
 def relay_all() -> int:
-    """The same for every database that has the table."""
-    return sum(relay(alias) for alias in connections if has_table(connections[alias]))
+    """The same for every database."""
+    return sum(map(relay, connections))
 
 
 class Relay:
@@ -152,8 +154,7 @@ class Relay:
 
     def _relay(self, alias: str) -> None:
         try:
-            if has_table(connections[alias]):
-                relay(alias)
+            relay(alias)
         except Exception as error:  # the database may be away, or forbidden in a test
             self._outages_seen = -1  # due again
             logger.warning(

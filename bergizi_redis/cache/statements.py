@@ -16,10 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.cache import caches
 from django.db import connections
 
-from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.callers import announced
 from bergizi_redis.cache.commits import committed, fence_commits, fenced, release
 from bergizi_redis.cache.domains import tagged_cache
@@ -30,6 +28,7 @@ from bergizi_redis.cache.sqltenants import Proof, keys_of, proof_of, values_of
 from bergizi_redis.cache.tables import Table, table_named, with_followers
 from bergizi_redis.cache.transactions import is_open, is_test_case, written_on
 from bergizi_redis.conf import config
+from bergizi_redis.exceptions import ConfigurationError
 
 Execute = Callable[[str, Any, bool, dict[str, Any]], Any]
 
@@ -52,8 +51,11 @@ def watch_all() -> None:
 
 
 def is_tagged() -> bool:
-    alias = config.CACHE_ALIAS
-    return alias in caches.settings and isinstance(caches[alias], TaggedRedisCache)
+    try:
+        tagged_cache()
+    except ConfigurationError:
+        return False
+    return True
 
 
 def watched(execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:

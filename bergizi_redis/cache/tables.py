@@ -1,8 +1,8 @@
 """What Django's models tell of a table: its tag, the column that names its rows' tenant, what changes along with it.
 
 The tag of a table is its name, ``Model._meta.db_table``; that of a row, where ``ROW_TAGS`` asks for it, is the table's
-with ``#`` and its key. With the setting ``TENANT_FIELD`` a model's rows belong to the
-tenant that this field holds: the id itself, or the key of a row whose key is the id.
+with ``#`` and its key. With the setting ``TENANT_FIELD`` a model's rows belong to the tenant that this field holds: the
+id itself, or the key of a row whose key is the id.
 """
 
 from collections.abc import Iterable
@@ -31,9 +31,7 @@ class Table:
 
     def tenants(self, values: Iterable[Any]) -> frozenset[str] | None:
         """The tenant ids for values of the column as the database has them; None where one is no tenant's."""
-        field = self.field
-        while getattr(field, "remote_field", None) is not None:
-            field = field.target_field
+        field = _target(self.field)
         try:
             return frozenset(validated_tenant(_text_of(field, value)) for value in values)
         except (TenantError, ValidationError, TypeError, ValueError):
@@ -45,10 +43,15 @@ class Table:
             return []
         if values is None:
             return [f"{self.tag}#"]
-        field = self.pk
-        while field.remote_field is not None:
-            field = field.target_field
+        field = _target(self.pk)
         return [f"{self.tag}#{field.to_python(value)}" for value in values]
+
+
+def _target(field: Any) -> Any:
+    """The field whose values a key to another row holds."""
+    while field is not None and field.remote_field is not None:
+        field = field.target_field
+    return field
 
 
 def _text_of(field: Any, value: Any) -> str:
