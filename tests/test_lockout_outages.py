@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from bergizi_redis.security.local import LocalLimiter
 from bergizi_redis.security.status import LockStatus
 from bergizi_redis.security.turnstile import AsyncTurnstile, Turnstile, turnstile
 from tests import passwordcount
+from tests.deadlines import ends_within
 from tests.passwordcount import RIGHT, OneUserBackend
 from tests.servers import PrivateServer, free_port
 
@@ -200,26 +200,22 @@ class TestHung:
         server.resume()
 
     def test_one_attempt_waits_for_one_budget(self, who: str) -> None:
-        began = time.monotonic()
-        guess(who)
-        assert time.monotonic() - began < 1
+        with ends_within():
+            guess(who)
         assert passwordcount.checks() == 1
 
     def test_a_storm_does_not_wait_in_line(self, who: str) -> None:
         """Takes 7 s and goes red when those in the queue do not share the fate of those before them."""
-        began = time.monotonic()
-        with ThreadPoolExecutor(100) as pool:
+        with ends_within(4), ThreadPoolExecutor(100) as pool:
             list(pool.map(lambda _: guess(who), range(100)))
-        assert time.monotonic() - began < 3
         assert passwordcount.checks() == 5
 
     def test_a_storm_of_tasks_does_not_either(self, who: str) -> None:
         async def main() -> None:
             await asyncio.gather(*(aauthenticate(None, username=who, password="wrong") for _ in range(300)))
 
-        began = time.monotonic()
-        asyncio.run(main())
-        assert time.monotonic() - began < 4
+        with ends_within(4):
+            asyncio.run(main())
         assert passwordcount.checks() == 5
 
 
