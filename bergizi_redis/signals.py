@@ -6,8 +6,16 @@
 ``session_expired(sender, sid, tenant)``: a session that nobody ended has run out; told once, within some minutes.
 ``sessions_revoked(sender, sid, user_id, tenant, actor, reason, ended)``: a revocation, when its clean-up has ended.
 ``session_client_changed(sender, sid, user_id, tenant, before, after, policy)``: another browser sent the cookie.
-``login_refused(sender, identifier, retry_after, request)``, ``account_locked(sender, identifier, tenant, failures)``,
-``account_unlocked(sender, identifier, tenant)``.
+``login_refused(sender, identifier, tenant, scope, reason, retry_after, ip, request)``: before any password was checked.
+``reason``: what was used up – ``account``, ``device``, ``address``, ``network``, or ``capped`` (until it is unlocked).
+``account_locked(sender, identifier, tenant, scope, failures, retry_after, level, capped, ip)``: ``level`` 0 is the first
+lock; ``capped``: too many failures in a row, and only an unlock opens it.
+``account_unlocked(sender, identifier, tenant, scope, by)``: ``by`` ``success``, ``administrator`` or ``link``.
+``spray_detected(sender, kind, tenant, scope, network, identifier, count, limit)``: once a window. ``kind`` ``spray``, many
+accounts tried from ``network``; ``distributed``, ``identifier`` tried from many networks; ``failures``, most log-ins of
+the tenant fail. What does not apply is None; ``count`` is an estimate (HyperLogLog, 0.8 %), of ``failures`` a percentage.
+``success_after_failures(sender, identifier, tenant, scope, failures, user, ip, request)``: the right password, after
+failures that would be no surprise from a guesser. ``identifier`` is canonical, ``tenant`` "@" without one, seconds.
 """
 
 from django.dispatch import Signal
@@ -22,3 +30,5 @@ sessions_revoked = Signal()
 login_refused = Signal()
 account_locked = Signal()
 account_unlocked = Signal()
+spray_detected = Signal()
+success_after_failures = Signal()
