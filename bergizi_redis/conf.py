@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from bergizi_redis.environment import redis_url_from_env as redis_url_from_env
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.sessionconf import SessionConfig
-from bergizi_redis.setting import SECONDS, are_lives, are_names, are_networks, is_positive
+from bergizi_redis.setting import SECONDS, are_lives, are_names, are_proxies, is_positive
 from bergizi_redis.setting import SETTINGS_NAME as SETTINGS_NAME
 from bergizi_redis.setting import Setting as Setting
 from bergizi_redis.setting import given_settings as given_settings
@@ -50,9 +50,10 @@ class Config(SessionConfig):
     TENANT_USER_ATTRIBUTE = Setting("tenant", "Attribute of the user that `tenant_from_user` reads.")
     TENANT_HEADER = Setting("X-Tenant", "Header that `tenant_from_header` reads, from trusted proxies only.")
     TENANT_DOMAIN = Setting("", "Parent domain for `tenant_from_host`: kitchen-1.example.org with `example.org`.")
-    TRUSTED_PROXIES = Setting(
-        (), "CIDRs of the proxies whose forwarded headers are believed, such as '10.0.0.0/8'; none by default.",
-        types=(tuple, list), valid=are_networks,
+    TRUSTED_PROXIES = Setting[Any](
+        (), "CIDRs of the proxies whose forwarded headers are believed, such as '10.0.0.0/8'; or how many stand before"
+        " the application, where nobody can reach it past them; none by default.",
+        types=(tuple, list, int), valid=are_proxies,
     )  # fmt: skip
     TENANT_FIELD = Setting(
         "", "Field, or tuple of fields, that holds a row's tenant: its id, or a key to it; narrows what is voided.",

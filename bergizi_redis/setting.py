@@ -89,6 +89,11 @@ def are_networks(value: Any) -> bool:
         return False
 
 
+def are_proxies(value: Any) -> bool:
+    """Networks, or a number of hops."""
+    return 0 <= value <= 32 if isinstance(value, int) else are_networks(value)
+
+
 def are_names(value: Any) -> bool:
     """A field's name, "" for none, or several of them."""
     return isinstance(value, str) or all(isinstance(name, str) and name for name in value)

@@ -137,14 +137,16 @@ def _of_client(text: str | None) -> str | None:
 
 
 def is_trusted_proxy(address: str) -> bool:
-    """Whether the address lies in one of ``TRUSTED_PROXIES`` (CIDRs)."""
+    """Whether the address lies in one of ``TRUSTED_PROXIES`` (CIDRs). With a number, every peer is a proxy."""
+    networks: Any = config.TRUSTED_PROXIES
+    if isinstance(networks, int):
+        return networks > 0
     try:
         peer = ipaddress.ip_address(address)
     except ValueError:
         return False
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
         peer = peer.ipv4_mapped
-    networks: Any = config.TRUSTED_PROXIES
     return any(peer in ipaddress.ip_network(network, strict=False) for network in networks)
 
 

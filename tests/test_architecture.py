@@ -18,7 +18,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "windows": ("checks", "checklist", "wiring", "dashboard", "rehearsal"),
     "rooms": ("cache", "sessions", "security", "realtime"),
     "meters": ("health", "vitals", "metrics"),
-    "scopes": ("keys", "keyparts", "tenancy", "embedded", "embedded_files", "embedded_server", "embedded_supervisor"),
+    "scopes": (
+        "keys",
+        "keyparts",
+        "tenancy",
+        "addresses",
+        "embedded",
+        "embedded_files",
+        "embedded_server",
+        "embedded_supervisor",
+    ),
     "ground": (
         "connections",
         "aclients",

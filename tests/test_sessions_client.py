@@ -166,17 +166,17 @@ def test_a_prefix_is_what_a_household_has(policy: Callable[..., None], address: 
         ("203.0.113.1, 198.51.100.9", "198.51.100.9"),  # the left one is the client's own claim
         ("127.0.0.1, 10.0.0.3, 198.51.100.9, 10.0.0.2", "198.51.100.9"),
         ("10.0.0.9", "10.0.0.9"),
-        ("198.51.100.9, <script>", None),
+        ("198.51.100.9, <script>", "10.0.0.1"),
     ],
 )
 def test_a_forged_forwarded_header_is_not_believed(
-    policy: Callable[..., None], visitor: Client, forwarded: str, address: str | None
+    policy: Callable[..., None], visitor: Client, forwarded: str, address: str
 ) -> None:
     policy(TRUSTED_PROXIES=["10.0.0.0/8"])
     visitor.get("/in/", headers={"x-forwarded-for": forwarded}, REMOTE_ADDR="10.0.0.1")
     info = sessions.validate_session(visitor.cookies["sessionid"].value)
     assert info is not None
-    assert info.ip == address or address is None
+    assert info.ip == address
     request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", headers={"x-forwarded-for": forwarded})
     assert client_ip(request) == address
     stranger = RequestFactory().get("/", REMOTE_ADDR="192.0.2.1", headers={"x-forwarded-for": forwarded})

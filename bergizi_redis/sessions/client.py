@@ -8,11 +8,11 @@ import ipaddress
 import re
 from functools import lru_cache
 
-from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from bergizi_redis.addresses import client_ip as client_ip
+from bergizi_redis.addresses import valid_ip
 from bergizi_redis.conf import config
-from bergizi_redis.tenancy import is_trusted_proxy
 
 # First match wins: Edge and Opera also say Chrome, Chrome also says Safari, everybody says Mozilla.
 BROWSERS = (
@@ -46,27 +46,6 @@ def client_label(user_agent: str) -> str:
         next((name for pattern, name in known if re.search(pattern, user_agent)), "") for known in (BROWSERS, SYSTEMS)
     )
     return " · ".join(filter(None, halves))
-
-
-def client_ip(request: HttpRequest) -> str | None:
-    """The peer's address; behind ``TRUSTED_PROXIES`` the last one in X-Forwarded-For that is not such a proxy.
-
-    What stands further left is the client's own claim and not believed. None when there is no valid address.
-    """
-    peer = request.META.get("REMOTE_ADDR", "")
-    claimed = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    while claimed and is_trusted_proxy(peer):
-        peer = claimed.pop()
-    return valid_ip(peer)
-
-
-def valid_ip(text: str | None) -> str | None:
-    """The address in its shortest form, or None. An IPv4 one in IPv6 dress (``::ffff:…``) is the IPv4 one."""
-    try:
-        address = ipaddress.ip_address(text or "")
-    except ValueError:
-        return None
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def noted_ip(text: str | None) -> str | None:
