@@ -32,7 +32,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
 | ``security:ratelimit:{<tag>}`` | string: count of the window | the window |
-| ``security:audit:{<user id>}`` | stream: what was done, hash-chained | 30 d |
+| ``security:audit:{<trail>}`` | stream: what a user did, hash-chained; see ``auditkeys`` | `AUDIT_RETENTION` |
 | ``security:accounts:{<tenant>}`` | zset: masked identifier and tag by unlock time, ms | 24 h |
 | ``stream:{<tenant>}:<channel>`` | stream: live events | trimmed |
 | ``geo:{<tenant>}`` | geo set: the vehicles' last positions | as long as the vehicles |
@@ -54,6 +54,7 @@ from bergizi_redis.keyparts import TENANT_PATTERN as TENANT_PATTERN
 from bergizi_redis.keyparts import inner_part as _inner
 from bergizi_redis.keyparts import part_of as _part
 from bergizi_redis.keyparts import prefixed as prefixed
+from bergizi_redis.keyparts import user_trail as _trail
 from bergizi_redis.keyparts import validated_tenant as validated_tenant
 
 SCHEMA_VERSION = 1
@@ -208,7 +209,7 @@ def locked_accounts(tenant: str | None) -> str:
 
 
 def audit(user_id: object) -> str:
-    return prefixed(f"security:audit:{{{_part(user_id)}}}")
+    return prefixed(f"security:audit:{{{_trail(user_id)}}}")
 
 
 def stream(tenant: str, channel: str) -> str:

@@ -14,13 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # From the top. A module's layer is that of its longest listed prefix; one that is not listed fails the test.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "doors": ("apps", "admin", "testing", "management", "templatetags", "urls", "asgi"),
+    "doors": ("apps", "admin", "audit_admin", "testing", "management", "templatetags", "urls", "asgi"),
     "windows": ("checks", "checklist", "wiring", "dashboard", "rehearsal"),
     "rooms": ("cache", "sessions", "security", "realtime"),
     "meters": ("health", "vitals", "metrics"),
     "scopes": (
         "keys",
         "keyparts",
+        "lockoutkeys",
+        "auditkeys",
         "tenancy",
         "addresses",
         "embedded",
@@ -37,6 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "pools",
         "retries",
         "outages",
+        "passwordconf",
         "budget",
         "circuit",
         "clients",
@@ -48,6 +51,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "scripts",
         "conf",
         "sessionconf",
+        "auditconf",
+        "limitconf",
+        "lockoutconf",
         "setting",
     ),
     "leaves": ("exceptions", "signals", "models", "migrations", "points"),

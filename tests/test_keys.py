@@ -12,6 +12,7 @@ from redis.crc import key_slot
 
 from bergizi_redis import keys
 from bergizi_redis.exceptions import TenantError
+from bergizi_redis.keyparts import user_trail
 
 ANY_TEXT = st.text(st.characters(), max_size=200)
 TEXT = ANY_TEXT | st.sampled_from(
@@ -171,7 +172,7 @@ SAMPLES = {
 SHOWN = {
     "s1}s2": "<sid[:2]>}<sid[2:]>", "T0": "<tenant>", "U0": "<user id>", "D0": "<domain>", "I0": "<ident>",
     "G0": "<tag>", "C0": "<channel>", "V0": "<vehicle>", "P0": "<part>", "N0": "<n>",
-    "H0": "<shard>", "{E0}": "<entry>", "K0": "<task>", "Y0": "<day>",
+    "H0": "<shard>", "{E0}": "<entry>", "K0": "<task>", "Y0": "<day>", user_trail("U0"): "<trail>",
 }  # fmt: skip
 
 
