@@ -82,6 +82,11 @@ class SessionConfig:
         " browser to `re-authenticate`, or `end` the session.",
         valid=lambda value: value in ("ignore", "event", "re-authenticate", "end"),
     )  # fmt: skip
+    SESSION_TENANT_MISMATCH = Setting(
+        "anonymous", "A session whose cookie is sent to another tenant than that of its log-in: nobody is signed in for"
+        " that request (`anonymous`), or it is let in (`ignore`).",
+        valid=lambda value: value in ("anonymous", "ignore"),
+    )  # fmt: skip
     SESSION_ANONYMOUS_PATHS = Setting[Sequence[str]](
         (), "Paths, such as `['/menus/']`, and all below them, that are served without a session while Redis is down.",
         types=(tuple, list), valid=are_names,

@@ -6,6 +6,7 @@
 ``session_expired(sender, sid, tenant)``: a session that nobody ended has run out; told once, within some minutes.
 ``sessions_revoked(sender, sid, user_id, tenant, actor, reason, ended)``: a revocation, when its clean-up has ended.
 ``session_client_changed(sender, sid, user_id, tenant, before, after, policy)``: another browser sent the cookie.
+``session_tenant_mismatch(sender, sid, user_id, tenant, visited)``: it was shown to another tenant, and not heeded.
 ``login_refused(sender, identifier, tenant, scope, reason, retry_after, ip, request)``: before any password was checked.
 ``reason``: what was used up – ``account``, ``device``, ``address``, ``network``, or ``capped`` (until it is unlocked).
 ``account_locked(sender, identifier, tenant, scope, failures, retry_after, level, capped, ip)``: ``level`` 0 is the first
@@ -26,6 +27,7 @@ session_started = Signal()
 session_ended = Signal()
 session_expired = Signal()
 session_client_changed = Signal()
+session_tenant_mismatch = Signal()
 sessions_revoked = Signal()
 login_refused = Signal()
 account_locked = Signal()

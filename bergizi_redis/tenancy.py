@@ -157,17 +157,24 @@ def resolver_paths() -> list[str]:
 
 def resolve_tenant(request: HttpRequest) -> str | None:
     """Ask the resolver, or each of a list of them until one answers."""
+    return _resolved(request)[0]
+
+
+def _resolved(request: HttpRequest) -> tuple[str | None, Any]:
+    """The tenant, and the session that shall heed it: the one where the request names a tenant, and not its user."""
     for path in resolver_paths():
         resolver: Resolver = import_setting("TENANT_RESOLVER", path)
         if tenant := resolver(request):
-            return validated_tenant(tenant)
-    return None
+            session = getattr(request, "session", None) if resolver is not tenant_from_user else None
+            return validated_tenant(tenant), session if hasattr(session, "heed_tenant") else None
+    return None, None
 
 
 class TenantMiddleware:
     """Sets the tenant of each request; place it behind ``AuthenticationMiddleware``. Sync and async.
 
-    ``request.tenant`` is the tenant id or None. The request's user is loaded by the resolver, once.
+    ``request.tenant`` is the tenant id or None. The request's user is loaded by the resolver, once. A session engine
+    may have ``heed_tenant(request, tenant)`` and ``aheed_tenant``, to refuse a session that is another tenant's.
     """
 
     sync_capable = True
@@ -182,9 +189,11 @@ class TenantMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self.is_async:
             return self.__acall__(request)
-        tenant = resolve_tenant(request)
+        tenant, session = _resolved(request)
         request.tenant = tenant  # type: ignore[attr-defined]
         with use_tenant(tenant):
+            if session is not None:
+                session.heed_tenant(request, tenant)
             return self.get_response(request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -193,8 +202,10 @@ class TenantMiddleware:
         if auser and f"{__name__}.tenant_from_user" in resolver_paths():
             request.user = await auser()
         # Resolvers may ask the database, so they run in a thread.
-        tenant = await sync_to_async(resolve_tenant)(request)
+        tenant, session = await sync_to_async(_resolved)(request)
         request.tenant = tenant  # type: ignore[attr-defined]
         with use_tenant(tenant):
+            if session is not None:
+                await session.aheed_tenant(request, tenant)
             response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
             return response

@@ -6,6 +6,7 @@
 | ``expired``, ``revoked``, ``evicted`` | it ended by itself, by somebody's order, or to make room for another |
 | ``denied`` | a log-in was right, and one too many |
 | ``client_changed`` | another family of browser or system sent its cookie |
+| ``tenant_mismatch`` | its cookie was sent to another tenant's pages, and not heeded there |
 
 Written in the round trip that notes the event anyway. Bounded by ``ACTIVITY_LENGTH`` entries and ``ACTIVITY_DAYS``; no
 trail is a reason for a request to fail, so under a full server an entry may be missing: the audit trail is another
@@ -35,6 +36,7 @@ NAMED = {
     "evicted": "evicted",
     "denied": "denied",
     "client_changed": "client_changed",
+    "tenant_mismatch": "tenant_mismatch",
 }
 OF_TENANT = 5  # times as many entries as of a user
 DAY = 86400 * 1000  # ms

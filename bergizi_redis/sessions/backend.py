@@ -14,6 +14,7 @@ from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import steps
 from bergizi_redis.sessions.asking import aask, ask
+from bergizi_redis.sessions.belonging import Belonging
 from bergizi_redis.sessions.encoding import Codec
 from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import new_key, sid_of
@@ -30,7 +31,7 @@ ENDED_MEANWHILE = (
 CREATE_TRIES = 3  # a collision of 128 bits does not happen by chance
 
 
-class SessionStore(Lifetime, Placing):
+class SessionStore(Lifetime, Placing, Belonging):
     """One session. ``sid`` is its public id: the one to show, log and revoke by."""
 
     def __init__(self, session_key: str | None = None) -> None:

@@ -23,6 +23,7 @@ class Lifetime(SessionBase):
     ended: Sequence[str] = ()  # why the session of this key has ended, if it did not long ago
     unavailable: RedisUnavailable | None = None  # the last answer, when it was an outage
     missing: RedisUnavailable | None = None  # the outage for which this request goes without its session
+    keeps_cookie = False  # whether the browser keeps a cookie that is of no use in this request
     _rotates = False  # the next save is that of a log-in, and changes the key
     _ahead = False  # loaded before anybody asked: the middleware touches when it has seen whether somebody did
     _record: Record | None

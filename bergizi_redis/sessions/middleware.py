@@ -158,7 +158,7 @@ def without_save(request: HttpRequest, response: Any) -> Any:
     # that a parallel log-in has just set.
     untouched = isinstance(session, SessionStore) and not session.accessed and not session.modified
     gone = settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty() and not untouched
-    if gone and not is_untold(request):
+    if gone and not is_untold(request) and not getattr(session, "keeps_cookie", False):
         response.delete_cookie(
             settings.SESSION_COOKIE_NAME,
             path=settings.SESSION_COOKIE_PATH,

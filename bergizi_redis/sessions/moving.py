@@ -95,7 +95,7 @@ def end_old(key: str) -> None:
 def move_in(store: Any) -> Record | None:
     """The session of the store's key, which is not here, brought in from an old store; None where there is none."""
     try:
-        if not config.SESSION_MOVE_FROM or (this := look_up(store.session_key)) is None:
+        if not config.SESSION_MOVE_FROM or (this := look_up(store.session_key or "")) is None:
             return None
     except RedisUnavailable as error:
         store.unavailable = error
@@ -109,7 +109,7 @@ def move_in(store: Any) -> Record | None:
 async def amove_in(store: Any) -> Record | None:
     """As ``move_in``; the old store is asked in a thread."""
     try:
-        if not config.SESSION_MOVE_FROM or (this := await sync_to_async(look_up)(store.session_key)) is None:
+        if not config.SESSION_MOVE_FROM or (this := await sync_to_async(look_up)(store.session_key or "")) is None:
             return None
     except RedisUnavailable as error:
         store.unavailable = error

@@ -4,7 +4,8 @@ Meta fields (times are ms since 1970, of the server's clock; they never collide 
 ``@v`` layout version · ``@new`` created · ``@seen`` last written or touched · ``@in`` authenticated · ``@abs`` absolute
 deadline · ``@idle`` s without a request · ``@idx`` expiry as the indices have it · ``@uid`` user · ``@ten`` tenant ·
 ``@role`` ``@kind`` ``@mail`` ``@name`` ``@perm`` (JSON list) · ``@bar`` ``@pbar`` the
-barriers that its log-in and its permissions came after · ``@ip`` · ``@ua`` label of browser and system.
+barriers that its log-in and its permissions came after · ``@ip`` · ``@ua`` label of browser and system · ``@for`` the
+other tenant that it was last shown to.
 """
 
 import json
@@ -19,6 +20,7 @@ VERSION, NEW, SEEN = b"@v", b"@new", b"@seen"
 LOGGED_IN, ABSOLUTE, IDLE, INDEXED = b"@in", b"@abs", b"@idle", b"@idx"
 USER, TENANT, IP, CLIENT = b"@uid", b"@ten", b"@ip", b"@ua"
 ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS = b"@role", b"@kind", b"@mail", b"@name", b"@perm"
+SHOWN_TO = b"@for"
 PASSED, PERMISSIONS_SEEN = b"@bar", b"@pbar"  # numbers of session_bar.lua, of the shard
 
 LAYOUT = b"1"
@@ -26,10 +28,10 @@ AUTH_USER = b"_auth_user_id"  # a session key: django.contrib.auth.SESSION_KEY
 # What belongs to one log-in; it goes when the session changes hands or the user logs out.
 LOGIN_FIELDS = (
     LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
-    PASSED, PERMISSIONS_SEEN,
+    PASSED, PERMISSIONS_SEEN, SHOWN_TO,
 )  # fmt: skip
 # The session's own, never carried over to another key, which lies in another shard.
-OWN = (NEW, SEEN, INDEXED, PASSED, PERMISSIONS_SEEN)
+OWN = (NEW, SEEN, INDEXED, PASSED, PERMISSIONS_SEEN, SHOWN_TO)
 
 
 @dataclass(slots=True)

@@ -25,10 +25,12 @@ from bergizi_redis.sessions.activity import aactivity as aactivity
 from bergizi_redis.sessions.activity import activity as activity
 from bergizi_redis.sessions.asking import aask, ask
 from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.belonging import atell_mismatch, mismatch_of, tell_mismatch
 from bergizi_redis.sessions.events import atell, tell
 from bergizi_redis.sessions.expiry import limits
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.info import Session, SessionInfo, info_of, login_record, moment
+from bergizi_redis.sessions.moving import amove_in, move_in
 from bergizi_redis.sessions.paging import Page as Page
 from bergizi_redis.sessions.paging import apage_for_tenant as apage_for_tenant
 from bergizi_redis.sessions.paging import apage_for_user as apage_for_user
@@ -53,7 +55,7 @@ from bergizi_redis.sessions.revoking import revoke_user as revoke_user
 from bergizi_redis.sessions.statistics import SessionStats
 from bergizi_redis.sessions.sweeping import asweep as asweep
 from bergizi_redis.sessions.sweeping import sweep as sweep
-from bergizi_redis.tenancy import current_tenant
+from bergizi_redis.tenancy import current_tenant, find_tenant
 
 
 def create_session(
@@ -101,24 +103,38 @@ def _session(key: str, record: Record) -> Session:
     return Session(key, sid_of(key), record.user_id or "", record.tenant or "", moment(record.expiry))
 
 
-def validate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
+def validate_session(key: str | None, permission: str | None = None, tenant: str | None = None) -> SessionInfo | None:
     """The session of this key, if it lives, somebody is logged in, and the snapshot has the permission; else None.
 
+    None too for the session of another tenant than ``tenant``: the one in force unless given; see ``belonging``.
+    During a move, a key that only the old store knows is answered as a request would be: see ``moving``.
     Counts as activity. A snapshot that is out of date is made anew, see ``permissions``: the only SQL. Whether the
     password has changed since is for ``request.user`` to say, which asks the database.
     """
-    record = ask(steps.load(sid_of(key))) if key else None
-    if key and record is not None and record.is_stale:
-        refresh(sid_of(key), record)
-    return info_of(sid_of(key), record, permission) if key else None
+    if not key:
+        return None
+    record, sid = ask(steps.load(sid_of(key))) or move_in(SessionStore(key)), sid_of(key)
+    if strange := mismatch_of(sid, record, tenant or find_tenant()):
+        tell_mismatch(SessionStore, strange)
+        return None
+    if record is not None and record.is_stale:
+        refresh(sid, record)
+    return info_of(sid, record, permission)
 
 
-async def avalidate_session(key: str | None, permission: str | None = None) -> SessionInfo | None:
+async def avalidate_session(
+    key: str | None, permission: str | None = None, tenant: str | None = None
+) -> SessionInfo | None:
     """As ``validate_session``."""
-    record = await aask(steps.load(sid_of(key))) if key else None
-    if key and record is not None and record.is_stale:
-        await arefresh(sid_of(key), record)
-    return info_of(sid_of(key), record, permission) if key else None
+    if not key:
+        return None
+    record, sid = await aask(steps.load(sid_of(key))) or await amove_in(SessionStore(key)), sid_of(key)
+    if strange := mismatch_of(sid, record, tenant or find_tenant()):
+        await atell_mismatch(SessionStore, strange)
+        return None
+    if record is not None and record.is_stale:
+        await arefresh(sid, record)
+    return info_of(sid, record, permission)
 
 
 def sessions_for_user(user_id: object) -> list[SessionInfo]:

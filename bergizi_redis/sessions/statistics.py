@@ -24,7 +24,7 @@ KEPT_DAYS = 40
 MOST_DAYS = KEPT_DAYS
 COUNTED = {
     "login": "logins", "logout": "logouts", "expired": "expired", "evicted": "evicted", "revoked": "revoked",
-    "denied": "denied", "client_changed": "client_changed",
+    "denied": "denied", "client_changed": "client_changed", "tenant_mismatch": "tenant_mismatch",
 }  # fmt: skip
 EPOCH = date(1970, 1, 1)
 
