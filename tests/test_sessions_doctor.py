@@ -45,6 +45,18 @@ def test_a_session_that_no_list_shows_is_listed_again(raw: "redis.Redis") -> Non
     assert found() == []
 
 
+def test_a_revoked_session_that_no_list_shows_is_ended_not_listed(raw: "redis.Redis") -> None:
+    """The index was flushed before the revocation, whose clean-up then found nothing."""
+    session = made()
+    raw.delete(keys.tenant_sessions(TENANT))
+    assert sessions.revoke_tenant(TENANT) == 0
+    assert found() == [Finding("revoked", session.sid, False)]
+    assert kinds(found(repair=True)) == {"revoked": 1}
+    assert not raw.exists(keys.session(session.sid))
+    assert (sessions.stats(TENANT).live, sessions.stats(TENANT).today.revoked) == (0, 1)
+    assert found() == []
+
+
 def test_entries_without_a_session_are_taken_off(raw: "redis.Redis") -> None:
     ghost, other = sid_of(new_key()), made("u2")
     made()

@@ -103,6 +103,16 @@ def test_four_sweepers_at_once_tell_each_session_once(raw: Any, expired: list[An
     assert sum(sessions.stats(f"sppg-{number}").today.expired for number in range(3)) == 100
 
 
+def test_reading_a_list_takes_nothing_from_the_sweeper(raw: Any, expired: list[Any]) -> None:
+    """Red when ``session_prune.lua`` takes entries whose time is over for ghosts: nobody told of them."""
+    made = session_of()
+    run_out(raw, made)
+    assert sessions.sessions_for_tenant(TENANT) == []
+    assert paging.page_for_tenant(TENANT).total == 0
+    assert sweeping.sweep() == 1
+    assert expired == [(made.sid, TENANT)]
+
+
 def test_two_sweepers_that_saw_the_same_entries_share_them(raw: Any, expired: list[Any]) -> None:
     """Forced: the second one claims between the first one's look and its claim."""
     run_out(raw, session_of(), session_of())

@@ -324,13 +324,15 @@ def test_revocations_are_counted_once_each() -> None:
 
 
 def test_reading_a_list_takes_nothing_from_the_clean_up(raw: "redis.Redis") -> None:
-    """Red when ``index.listed`` takes barred sessions for ghosts."""
+    """Red when ``index.listed`` or a page takes barred sessions for ghosts."""
     made = session_of()
     barred(OF_USER)
     now = raw.time()[0]
     for listing in index.index_keys("user123", TENANT):  # written a minute ago
         raw.zadd(listing, {made.sid: (now + 3600) * 1000 + ((now - 60) % 2048) / 2048})
     assert sessions.sessions_for_user("user123") == sessions.sessions_for_tenant(TENANT) == []
+    for page in (sessions.page_for_user("user123"), sessions.page_for_tenant(TENANT)):
+        assert (page.sessions, page.total) == ((), 0)
     assert sessions.resume_revocations() == 1
     assert not raw.exists(keys.session(made.sid))
 

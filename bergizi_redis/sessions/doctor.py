@@ -3,6 +3,7 @@
 | found | what it means | put right |
 | --- | --- | --- |
 | ``unlisted`` | a live session that no list shows | listed |
+| ``revoked`` | a session that a revocation has ended and that its clean-up did not find | removed |
 | ``ghost`` | an entry of a list without its session | taken off |
 | ``endless`` | a session or a list without a TTL, which never goes | given one |
 | ``damaged`` | a key in the place of a session that is none | removed |
@@ -29,6 +30,9 @@ from bergizi_redis.health import check_redis_health
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions.asking import Call, evaluate_all, outage_told, raise_first
+from bergizi_redis.sessions.backend import SessionStore
+from bergizi_redis.sessions.barriers import end_barred
+from bergizi_redis.sessions.events import tell
 from bergizi_redis.sessions.record import IDLE, TENANT, USER, VERSION
 
 BATCH = 500
@@ -127,13 +131,21 @@ def _sessions(names: list[str], repair: bool) -> list[Finding]:
 
 def _unlisted(bound: list[tuple[str, list[str], int]], repair: bool) -> Iterator[Finding]:
     scores = iter(_asked(("ZSCORE", listing, sid_in(name)) for name, indices, _ in bound for listing in indices))
+    missing = {}
     for name, indices, left in bound:
         replies = [next(scores) for _ in indices]
         raise_first(replies)
-        if None in replies and _asked([("EXISTS", name)])[0]:
-            if repair:
-                speak(index.add(sid_in(name), indices, left), _client())
-            yield Finding("unlisted", sid_in(name), repair)
+        if None in replies:
+            missing[sid_in(name)] = indices, left
+    barred = set[str]()
+    live = speak(index.records(list(missing), barred), _client())
+    for sid in live:
+        if repair:
+            speak(index.add(sid, *missing[sid]), _client())
+        yield Finding("unlisted", sid, repair)
+    if barred and repair:
+        tell(SessionStore, speak(end_barred(sorted(barred)), _client()))
+    yield from (Finding("revoked", sid, repair) for sid in sorted(barred))
 
 
 def _list(name: str, repair: bool) -> Iterator[Finding]:

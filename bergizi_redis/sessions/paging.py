@@ -63,14 +63,16 @@ def _page(listing: str, cursor: str | None, size: int, **whose: Any) -> Exchange
     total, *flat = yield from evaluate(script("session_page"), [listing], [size + 1, *after])
     entries = [(sid.decode(), score.decode()) for sid, score in zip(flat[::2], flat[1::2], strict=True)]
     sids = [sid for sid, _ in entries[:size]]
-    records = (yield from index.records(sids)) if sids else {}
+    barred = set[str]()  # no ghosts: their clean-up will look for them here
+    records = (yield from index.records(sids, barred)) if sids else {}
     name, owner = next(iter(whose.items()))
     found = {sid: record for sid, record in records.items() if (getattr(record, name) or None) == owner}
-    if lost := [sid for sid in sids if sid not in found]:
+    total = int(total) - len(barred)
+    if lost := [sid for sid in sids if sid not in found and sid not in barred]:
         grace = max(5, math.ceil(2 * config.REQUEST_BUDGET))
         (removed,) = yield from evaluate_all([Call(script("session_prune"), listing, [grace, *lost])])
         raise_first([removed])
-        total = int(total) - int(removed)
+        total -= int(removed)
     infos = (info_of(sid, found[sid]) for sid in sids if sid in found)
     sid, score = entries[size - 1] if len(entries) > size else ("", "")
-    return Page(tuple(info for info in infos if info), f"{score}-{sid}" if sid else None, int(total))
+    return Page(tuple(info for info in infos if info), f"{score}-{sid}" if sid else None, total)
