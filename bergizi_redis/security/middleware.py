@@ -88,7 +88,7 @@ def refused(request: HttpRequest, retry_after: int, *, wants_json: bool = False)
     else:
         title = _("Too many sign-in attempts")
         reason = _("For your protection, sign-in is paused for a while.")
-    return _response(request, 429, "login_refused", retry_after, title, reason, wait, wants_json)
+    return answer(request, 429, "login_refused", retry_after, title, reason, wait, wants_json)
 
 
 def unavailable(request: HttpRequest, retry_after: int) -> HttpResponse:
@@ -96,12 +96,21 @@ def unavailable(request: HttpRequest, retry_after: int) -> HttpResponse:
     title = _("Sign-in is not available right now")
     reason = _("Your password was not checked.")
     wait = _("Please try again in a moment.")
-    return _response(request, 503, "login_unavailable", retry_after, title, reason, wait, False)
+    return answer(request, 503, "login_unavailable", retry_after, title, reason, wait, False)
 
 
-def _response(
-    request: HttpRequest, status: int, code: str, retry_after: int, title: str, reason: str, wait: str, wants_json: bool
+def answer(
+    request: HttpRequest,
+    status: int,
+    code: str,
+    retry_after: int,
+    title: str,
+    reason: str,
+    wait: str,
+    wants_json: bool = False,
+    link: str = "",
 ) -> HttpResponse:
+    """The page, or JSON. ``link``: what the link back to the same address says; "" for that to the sign-in."""
     response: HttpResponse
     policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     if wants_json or asks_for_json(request):
@@ -109,7 +118,9 @@ def _response(
         response = JsonResponse({"detail": detail, "code": code, "retry_after": retry_after}, status=status)
     else:
         nonce = secrets.token_urlsafe(16)
-        response = HttpResponse(_page(request, title=title, reason=reason, wait=wait, nonce=nonce), status=status)
+        response = HttpResponse(
+            _page(request, title=title, reason=reason, wait=wait, nonce=nonce, link=link), status=status
+        )
         policy += f"; style-src 'nonce-{nonce}'"
     response.headers["Retry-After"] = str(retry_after)
     response.headers["Cache-Control"] = "no-store"
