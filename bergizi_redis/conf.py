@@ -9,8 +9,11 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
+from bergizi_redis.auditconf import AuditConfig
 from bergizi_redis.environment import redis_url_from_env as redis_url_from_env
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.lockoutconf import LockoutConfig
+from bergizi_redis.passwordconf import PasswordConfig
 from bergizi_redis.sessionconf import SessionConfig
 from bergizi_redis.setting import SECONDS, are_lives, are_names, are_proxies, is_positive
 from bergizi_redis.setting import SETTINGS_NAME as SETTINGS_NAME
@@ -18,7 +21,7 @@ from bergizi_redis.setting import Setting as Setting
 from bergizi_redis.setting import given_settings as given_settings
 
 
-class Config(SessionConfig):
+class Config(LockoutConfig, SessionConfig, PasswordConfig, AuditConfig):
     """The settings, typed. Read ``config.NAME``; never write."""
 
     CACHE_ALIAS = Setting("default", "Alias of CACHES that domains, `@cached` and queries use.")
@@ -105,18 +108,6 @@ class Config(SessionConfig):
         0.0, "Share of hits, 0 to 1, that are computed again and compared: 0.01 finds an invalidation that is missing.",
         types=SECONDS, valid=lambda value: 0 <= value <= 1,
     )  # fmt: skip
-    LOCKOUT_ATTEMPTS = Setting(5, "Password checks allowed before an account locks.", valid=is_positive)
-    LOCKOUT_SECONDS = Setting(
-        1800, "Seconds a lock lasts; trying again never extends it.", types=SECONDS, valid=is_positive
-    )
-    LOCKOUT_WINDOW = Setting(
-        24 * 3600, "Seconds that failed attempts are remembered.", types=SECONDS, valid=is_positive
-    )
-    LOCKOUT_ON_OUTAGE = Setting(
-        "degrade", "`degrade` to a small per-process limiter, fail `closed` (503), or `open`, when Redis is down.",
-        valid=lambda value: value in ("degrade", "closed", "open"),
-    )  # fmt: skip
-    REVEAL_LOCK = Setting(False, "Tell the person at the log-in form that the account is locked (and a stranger too).")
 
     def __iter__(self) -> Iterator[Setting[Any]]:
         kinds = reversed(type(self).__mro__)

@@ -155,12 +155,12 @@ def test_a_lock_that_redis_told_of_holds_through_the_outage(who: str, server: Pr
     assert 1790 <= lockout.is_account_locked(who).retry_after <= 1800
 
 
-def test_when_redis_is_back_it_counts_again(who: str, server: PrivateServer) -> None:
+def test_when_redis_is_back_it_counts_again_and_knows_of_the_outage(who: str, server: PrivateServer) -> None:
     server.kill()
     guess(who)
     server.start()
     guess(who, 2)
-    assert lockout.is_account_locked(who).failures == 2
+    assert lockout.is_account_locked(who).failures == 3
 
 
 def test_a_success_that_cannot_be_settled_logs_in_and_stays_counted(

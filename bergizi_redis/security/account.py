@@ -4,13 +4,15 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from bergizi_redis import keys
+from bergizi_redis import keys, lockoutkeys
 from bergizi_redis.conf import config
 from bergizi_redis.security.identifiers import account_tag, canonical_identifier, masked_identifier
 from bergizi_redis.security.status import LockStatus, whole_seconds
-from bergizi_redis.tenancy import find_tenant
+from bergizi_redis.tenancy import find_tenant, resolver_paths
 
 NOT_LOCKED = -2  # PTTL of a key that is not there
+UNTIL_UNLOCKED = -1  # PTTL of a key that has none
+TENANT_FROM_HOST = "bergizi_redis.tenancy.tenant_from_host"
 SCOPE_PATTERN = re.compile(r"[a-z0-9_-]{1,32}")
 
 
@@ -18,24 +20,46 @@ def new_generation() -> str:
     return secrets.token_hex(8)
 
 
+def in_ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``attempts`` before the lock closes; how long it stays and how long failures are remembered, in ms."""
+    """``attempts`` before the lock closes; how long it stays and how long failures are remembered, in ms.
+
+    ``locks``: how long the second, the third … stay, the last of them from then on. ``cap``: failures in a row after
+    which only an unlock opens it, 0 for none; ``memory_ms``: how long both are remembered.
+    """
 
     attempts: int
     lock_ms: int
     window_ms: int
+    locks: tuple[int, ...] = ()
+    cap: int = 0
+    memory_ms: int = 1
 
     @classmethod
     def in_force(cls) -> "Limits":
-        lock, window = config.LOCKOUT_SECONDS, config.LOCKOUT_WINDOW
-        return cls(config.LOCKOUT_ATTEMPTS, max(1, round(lock * 1000)), max(1, round(window * 1000)))
+        first, *others = (in_ms(seconds) for seconds in config.LOCKOUT_SCHEDULE or [config.LOCKOUT_SECONDS])
+        memory = max(in_ms(config.LOCKOUT_MEMORY), first, *others)
+        window = in_ms(config.LOCKOUT_WINDOW)
+        return cls(config.LOCKOUT_ATTEMPTS, first, window, tuple(others), config.LOCKOUT_CAP, memory)
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """ARGV of the scripts: how many locks, and the length of each."""
+        return 1 + len(self.locks), self.lock_ms, *self.locks
 
     def status(self, failures: int, pttl: int) -> LockStatus:
-        """The answer for a count and a PTTL as Redis gives them: -2 no lock, -1 a lock that somebody made endless."""
+        """The answer for a count and a PTTL as Redis gives them: -2 no lock, -1 one that only an unlock opens.
+
+        The latter has no time to name, and names that of the first lock: from outside it looks like any other.
+        """
         if pttl != NOT_LOCKED:
-            left = self.lock_ms if pttl == -1 else max(pttl, 1)
-            return LockStatus(True, whole_seconds(left), self.attempts, 0)
+            capped = pttl == UNTIL_UNLOCKED
+            left = self.lock_ms if capped else max(pttl, 1)
+            return LockStatus(True, whole_seconds(left), self.attempts, 0, capped)
         return LockStatus(False, 0, failures, max(0, self.attempts - failures))
 
 
@@ -47,6 +71,7 @@ class Account:
     scope: str
     tag: str
     identifier: str = field(repr=False)  # a person's name does not belong in logs
+    device: str = ""  # of a trusted one, which is counted by itself
 
     @classmethod
     def of(cls, identifier: object, tenant: str | None, scope: str) -> "Account":
@@ -63,8 +88,19 @@ class Account:
 
     @property
     def counters(self) -> tuple[str, str]:
-        """KEYS of the lockout scripts; one slot."""
+        """Attempts and lock, of the device where it is one; everything of an account shares a slot."""
+        if self.device:
+            return lockoutkeys.attempts(self.tag, self.device), lockoutkeys.lockout(self.tag, self.device)
         return keys.attempts(self.tag), keys.lockout(self.tag)
+
+    @property
+    def record(self) -> str:
+        return lockoutkeys.device_record(self.tag, self.device) if self.device else lockoutkeys.record(self.tag)
+
+    @property
+    def local(self) -> str:
+        """What this process counts it under."""
+        return f"{self.tag}:{self.device}" if self.device else self.tag
 
     @property
     def member(self) -> str:
@@ -73,12 +109,25 @@ class Account:
 
 
 def tenant_or_shared(tenant: str | None) -> str:
-    tenant = find_tenant() if tenant is None else tenant
+    """None: the tenant in force, unless the client names it (``tenant_from_host``): each made-up host name would have
+    a count of its own."""
+    if tenant is None and TENANT_FROM_HOST not in resolver_paths():
+        tenant = find_tenant()
     return keys.SHARED if tenant in (None, keys.SHARED) else keys.validated_tenant(tenant)
 
 
 def locked_accounts_key(tenant: str) -> str:
     return keys.locked_accounts(None if tenant == keys.SHARED else tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What an attempt brought to light, see ``signals.spray_detected``."""
+
+    kind: str
+    count: int
+    limit: int
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +144,8 @@ class Debit:
     generation: str
     now_ms: int = 0
     local: bool = False
+    reason: str = "account"  # why it was refused, as ``signals.login_refused`` says
+    level: int = 0  # locks since the last success
+    row: int = 0  # failures in a row, this one among them
+    attempt: str = ""  # its name in the logs of its networks
+    alerts: tuple[Alert, ...] = ()

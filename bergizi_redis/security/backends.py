@@ -151,8 +151,7 @@ class LockoutMixin(_Backend):
             if type(self) not in login.backends and not login.attempt.has_succeeded:
                 login.backends.add(type(self))
                 return login, False
-        address = getattr(request, "META", {}).get("REMOTE_ADDR")
-        login = Login(fingerprint, Attempt(account, address, request))
+        login = Login(fingerprint, Attempt(account, None, request))
         login.backends.add(type(self))
         return login, True
 

@@ -2,83 +2,86 @@
 
 | step | round trips |
 | --- | --- |
-| a debit, a refusal | 1 |
-| a debit that closes the lock | 2: the list of locked accounts is on another slot |
-| settling a success | 1, and 1 more when it opens a lock |
+| a debit, a refusal | 1; on a cluster 1 for each network, 1 for the account, 1 for the tenant's share of failures |
+| a debit that closes the lock | 1 more: the list of locked accounts is on another slot |
+| settling a success | 1, and 1 more when it opens a lock; on a cluster as many as the debit |
 | settling a failure | 0: it was counted before the check |
+| the first attempt after an outage | 1 more for what the account owes, up to 10 for others |
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import RedisError
 
-from bergizi_redis.conf import config
-from bergizi_redis.connections import is_outage
-from bergizi_redis.security.account import NOT_LOCKED, Account, Debit, Limits, locked_accounts_key, new_generation
+from bergizi_redis.security import gates
+from bergizi_redis.security.account import NOT_LOCKED, Account, Debit, Limits, in_ms, locked_accounts_key
+from bergizi_redis.security.gates import Passage, text
 from bergizi_redis.security.local import limiter
-from bergizi_redis.security.status import LockoutUnavailable, LockStatus
+from bergizi_redis.security.networks import Network
+from bergizi_redis.security.outage import degrades, mode_of
+from bergizi_redis.security.replay import ledger, replay, replay_others
+from bergizi_redis.security.status import LockStatus
 from bergizi_redis.security.steps import Pipeline, RunScript, Steps
 
 logger = logging.getLogger("bergizi_redis.security")
 
 LISTED = 10_000  # locked accounts that a tenant's list holds, so that made-up names cannot fill the memory
 LIST_MS = 24 * 3600 * 1000
+CAPPED_MS = in_ms(365 * 24 * 3600)  # how long an account that only an unlock opens stays listed
 
 
-def degrades(error: RedisError, action: str) -> bool:
-    """Whether to go on without Redis. ``LockoutUnavailable`` where attempts must not go on; False: not an outage."""
-    if isinstance(error, MaxConnectionsError):  # the server may be well: going on would count in two places
-        raise LockoutUnavailable("Every connection is in use; attempts cannot be counted.", retry_after=1) from error
-    if not is_outage(error):
-        return False
-    mode = config.LOCKOUT_ON_OUTAGE
-    logger.error("Redis cannot count attempts (%s): %s", error, mode, extra={"action": action, "mode": mode})
-    if mode == "closed":
-        raise LockoutUnavailable("Redis cannot be asked, and LOCKOUT_ON_OUTAGE is 'closed'.") from error
-    return True
-
-
-def debit(account: Account) -> Steps[Debit]:
-    """Pay for one check. Raises ``LockoutUnavailable``."""
-    limits = Limits.in_force()
-    arguments = (limits.attempts, limits.lock_ms, limits.window_ms, new_generation())
+def debit(passage: Passage, purpose: str) -> Steps[Debit]:
+    """Pay for one check. ``purpose``: the scope, or ``staff``, for outages. Raises ``LockoutUnavailable``."""
+    limits, account = Limits.in_force(), passage.account
     try:
-        reply = yield RunScript("lockout_debit", account.counters, arguments)
+        locked = yield from replay(ledger.of(account), limits)
+        paid = yield from gates.pay(passage, limits)
     except RedisError as error:
-        if not degrades(error, "lockout.debit"):
+        if not degrades(error, "lockout.debit", purpose):
             raise
-        return _debit_without_redis(account, limits)
-    paid = _from_reply(reply, limits)
-    limiter.note(account.tag, paid, limits)
-    if paid.closed:
-        yield from _list(account, paid, limits)
+        return _debit_without_redis(passage, purpose, limits)
+    if paid.reason not in ("address", "network"):
+        limiter.note(account.local, paid, limits)
+    locked += yield from replay_others(limits)
+    for owing, left_ms, now_ms in locked:
+        yield from _list(owing, left_ms, now_ms)
+    if paid.closed and not account.device:
+        yield from _list(account, -1 if paid.status.capped else paid.status.retry_after * 1000, paid.now_ms)
     return paid
 
 
-def _debit_without_redis(account: Account, limits: Limits) -> Debit:
-    if config.LOCKOUT_ON_OUTAGE == "open":
+def _debit_without_redis(passage: Passage, purpose: str, limits: Limits) -> Debit:
+    if mode_of(purpose) == "open":
         return Debit(True, limits.status(0, NOT_LOCKED), False, "", local=True)
-    return limiter.debit(account.tag, limits)
+    for network in () if passage.insists else passage.networks:
+        if limiter.is_full(network.tag, network.limit):
+            refused = limiter.debit(network.tag, _limits_of(network))
+            return Debit(False, refused.status, False, "", local=True, reason=network.reason)
+    paid = limiter.debit(passage.account.local, limits)
+    if paid.allowed:
+        ledger.owe(passage.account)
+        for network in passage.networks:
+            limiter.debit(network.tag, _limits_of(network))
+    return paid
 
 
-def _from_reply(reply: list[Any], limits: Limits) -> Debit:
-    allowed, failures, pttl, closed, generation, now_ms = reply
-    return Debit(bool(allowed), limits.status(failures, pttl), bool(closed), text(generation), now_ms)
+def _limits_of(network: Network) -> Limits:
+    return Limits(network.limit, network.window_ms, network.window_ms)
 
 
-def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _list(account: Account, paid: Debit, limits: Limits) -> Steps[None]:
-    key = locked_accounts_key(account.tenant)
+def _list(account: Account, left_ms: int, now_ms: int) -> Steps[None]:
+    """``left_ms``: of the lock, -1 for one that only an unlock opens."""
+    key, stays_ms = locked_accounts_key(account.tenant), CAPPED_MS if left_ms < 0 else left_ms
+    life_ms = max(LIST_MS, stays_ms)
     try:
         yield Pipeline([
-            ("zremrangebyscore", key, "-inf", paid.now_ms),
-            ("zadd", key, {account.member: paid.now_ms + limits.lock_ms}),
+            ("zremrangebyscore", key, "-inf", now_ms),
+            ("zadd", key, {account.member: now_ms + stays_ms}),
             ("zremrangebyrank", key, 0, -LISTED - 1),
-            ("pexpire", key, max(LIST_MS, limits.lock_ms)),
+            ("pexpire", key, life_ms, True),  # NX
+            ("pexpire", key, life_ms, False, False, True),  # GT
         ])  # fmt: skip
     except RedisError as error:  # the lock itself is closed; only the list lacks it
         logger.warning("A locked account was not listed: %s", error, extra={"action": "lockout.list"})
@@ -91,22 +94,25 @@ def unlist(account: Account) -> Steps[None]:
         logger.warning("An unlocked account stays listed: %s", error, extra={"action": "lockout.unlist"})
 
 
-def settle(account: Account, paid: Debit) -> Steps[bool]:
-    """Refund the round of a successful attempt; whether that opened a lock.
+def settle(passage: Passage, paid: Debit) -> Steps[tuple[bool, str | None]]:
+    """Refund a success: whether that opened a lock, and the epoch of the account's devices where Redis told it.
 
     An outage here only leaves the debit standing, as a failure: the log-in goes on.
     """
-    opened = limiter.settle(account.tag, paid.generation)
+    account = passage.account
+    opened = limiter.settle(account.local, paid.generation)
     if paid.local:
-        return opened
+        ledger.forgive(account)
+        limiter.give_back([network.tag for network in passage.networks])
+        return opened, None
     try:
-        reply = yield RunScript("lockout_settle", account.counters, [paid.generation])
+        opened, epoch = yield from gates.settle(passage, paid)
     except RedisError as error:
         logger.warning("A success stays counted as a failure: %s", error, extra={"action": "lockout.settle"})
-        return False
-    if reply:
+        return False, None
+    if opened and not account.device:
         yield from unlist(account)
-    return bool(reply)
+    return opened, epoch
 
 
 def status(account: Account) -> Steps[LockStatus]:
@@ -114,7 +120,7 @@ def status(account: Account) -> Steps[LockStatus]:
     try:
         failures, pttl = yield RunScript("lockout_status", account.counters)
     except RedisError as error:
-        if not degrades(error, "lockout.status"):
+        if not degrades(error, "lockout.status", account.scope):
             raise
         return _status_without_redis(account, limits)
     return limits.status(failures, pttl)
@@ -125,18 +131,37 @@ def forget_failures(account: Account) -> Steps[LockStatus]:
     limits = Limits.in_force()
     try:
         # The method `unlink` of redis-py's asynchronous cluster pipeline loses its reply.
-        _, pttl = yield Pipeline([("execute_command", "UNLINK", account.counters[0]), ("pttl", account.counters[1])])
+        _, pttl = yield Pipeline([
+            ("execute_command", "UNLINK", account.counters[0], account.record), ("pttl", account.counters[1]),
+        ])  # fmt: skip
     except RedisError as error:
-        if not degrades(error, "lockout.record"):
+        if not degrades(error, "lockout.record", account.scope):
             raise
-        if not limiter.status(account.tag, limits).locked:
-            limiter.settle(account.tag, "")
+        if not limiter.status(account.local, limits).locked:
+            limiter.settle(account.local, "")
+            ledger.forgive(account)
         return _status_without_redis(account, limits)
     if pttl == NOT_LOCKED:
-        limiter.settle(account.tag, "")
+        limiter.settle(account.local, "")
+        ledger.forgive(account)
     return limits.status(0, pttl)
 
 
 def _status_without_redis(account: Account, limits: Limits) -> LockStatus:
-    is_open = config.LOCKOUT_ON_OUTAGE == "open"
-    return limits.status(0, NOT_LOCKED) if is_open else limiter.status(account.tag, limits)
+    is_open = mode_of(account.scope) == "open"
+    return limits.status(0, NOT_LOCKED) if is_open else limiter.status(account.local, limits)
+
+
+def unlock(account: Account) -> Steps[bool]:
+    """Forget all that is held against the account; whether it was locked. Raises Redis's errors."""
+    keys = gates.counters_of(account)
+    opened, _ = yield RunScript("lockout_settle", keys, [1, 0, 0, "", ""])
+    limiter.settle(account.local, "")
+    ledger.forgive(account)
+    if opened:
+        yield from unlist(account)
+    return bool(opened)
+
+
+def rows_of(members: Iterable[Any]) -> list[list[str]]:
+    return [text(member).split(":", 2) for member in members]

@@ -14,6 +14,7 @@ case-insensitive).
 import hashlib
 import unicodedata
 
+from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 SALT = "bergizi_redis.security.identifiers"
@@ -64,9 +65,23 @@ def account_tag(tenant: str, scope: str, canonical: str) -> str:
 
     Each part goes in with its length before it, so that no choice of separators makes two triples one.
     """
-    parts = [part.encode("utf-8", "surrogatepass") for part in (tenant, scope, canonical)]
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return salted_hmac(SALT, message, algorithm="sha256").hexdigest()[:TAG_LENGTH]
+    return _tag(SALT, tenant, scope, canonical)
+
+
+def account_tags(tenant: str, scope: str, canonical: str) -> list[str]:
+    """The tag, and those under ``SECRET_KEY_FALLBACKS``."""
+    return [_tag(SALT, tenant, scope, canonical, secret=key) for key in [None, *settings.SECRET_KEY_FALLBACKS]]
+
+
+def network_tag(scope: str, network: str) -> str:
+    """The same for a network; under a key of its own, since a name may look like one."""
+    return _tag(f"{SALT}.network", scope, network)
+
+
+def _tag(salt: str, *parts: str, secret: str | bytes | None = None) -> str:
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return salted_hmac(salt, message, secret, algorithm="sha256").hexdigest()[:TAG_LENGTH]
 
 
 def masked_identifier(canonical: str) -> str:

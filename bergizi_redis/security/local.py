@@ -8,7 +8,7 @@ where Redis left off. No round trip; forgotten when the process ends.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bergizi_redis.security.account import NOT_LOCKED, Debit, Limits, new_generation
@@ -48,6 +48,19 @@ class LocalLimiter:
                 count.locked_until = count.forgotten_at = now + limits.lock_ms / 1000
             status = limits.status(count.failures, count.left_ms(now))
             return Debit(count.failures <= limits.attempts, status, closed, count.generation, local=True)
+
+    def is_full(self, tag: str, limit: int) -> bool:
+        with self._lock:
+            count = self._current(tag, self.clock())
+            return count is not None and count.failures >= limit
+
+    def give_back(self, tags: Iterable[str]) -> None:
+        """Take back one failure of each: a network's, whose others stay."""
+        with self._lock:
+            now = self.clock()
+            for count in filter(None, (self._current(tag, now) for tag in tags)):
+                count.failures -= 1
+                count.locked_until = None
 
     def settle(self, tag: str, generation: str) -> bool:
         """Forget the round; whether that opened a lock. A generation of "" means whichever it is."""

@@ -28,12 +28,14 @@ from redis.exceptions import RedisError
 from bergizi_redis import keys
 from bergizi_redis.connections import is_outage
 from bergizi_redis.exceptions import RedisUnavailable
-from bergizi_redis.security import counting
+from bergizi_redis.security import counters, counting, telling
 from bergizi_redis.security.account import Account, Debit, Limits, locked_accounts_key, tenant_or_shared
-from bergizi_redis.security.guard import Attempt, locked, unlocked
-from bergizi_redis.security.local import limiter
+from bergizi_redis.security.gates import Passage
+from bergizi_redis.security.guard import Attempt
+from bergizi_redis.security.networks import networks_of
+from bergizi_redis.security.resolvers import resolved
 from bergizi_redis.security.status import AccountLocked, LockedAccount, LockoutUnavailable, LockStatus
-from bergizi_redis.security.steps import Pipeline, RunScript, Steps, arun, run
+from bergizi_redis.security.steps import Pipeline, Steps, arun, run
 
 __all__ = [
     "AccountLocked", "Attempt", "LockStatus", "LockedAccount", "LockoutUnavailable",
@@ -66,11 +68,15 @@ def is_account_locked(identifier: object, *, tenant: str | None = None, scope: s
 
     ``LockStatus(locked, retry_after, failures, remaining)``, seconds. Raises ``LockoutUnavailable``.
     """
-    return run(counting.status(Account.of(identifier, tenant, scope)))
+    return run(_status(Account.of(identifier, tenant, scope)))
 
 
 async def ais_account_locked(identifier: object, *, tenant: str | None = None, scope: str = PASSWORD) -> LockStatus:
-    return await arun(counting.status(Account.of(identifier, tenant, scope)))
+    return await arun(_status(Account.of(identifier, tenant, scope)))
+
+
+def _status(account: Account) -> Steps[LockStatus]:
+    return (yield from counting.status((yield from resolved(account))))
 
 
 def record_login_attempt(
@@ -104,10 +110,15 @@ async def arecord_login_attempt(
 
 
 def _record(account: Account, success: bool, ip: str | None, user_agent: str | None) -> Steps[LockStatus]:
+    account = yield from resolved(account)
     if success:
         return (yield from counting.forget_failures(account))
-    paid: Debit = yield from counting.debit(account)
+    passage = Passage(account, networks_of(ip, account.scope), insists=True)
+    paid: Debit = yield from counting.debit(passage, account.scope)
+    for alert in paid.alerts:
+        yield telling.spray(account, alert)
     if paid.closed:
+        counters.add("locked")
         extra = {
             "action": "account_locked",
             "account": account.masked,
@@ -117,7 +128,7 @@ def _record(account: Account, success: bool, ip: str | None, user_agent: str | N
         logger.warning(
             "An account was locked", extra={**extra, "ip": ip, "user_agent": (user_agent or "")[:USER_AGENT]}
         )
-        yield locked(account, paid.status.failures)
+        yield telling.locked(account, paid, ip)
     return paid.status
 
 
@@ -130,14 +141,13 @@ async def aunlock_account(identifier: object, *, tenant: str | None = None, scop
     return await arun(_unlock(Account.of(identifier, tenant, scope)))
 
 
-def _unlock(account: Account) -> Steps[bool]:
+def _unlock(account: Account, by: str = "administrator") -> Steps[bool]:
+    account = yield from resolved(account)
     with unavailable_as_such():
-        opened = yield RunScript("lockout_settle", account.counters, [""])
-    limiter.settle(account.tag, "")
+        opened = yield from counting.unlock(account)
     if opened:
-        yield from counting.unlist(account)
-        yield unlocked(account)
-    return bool(opened)
+        yield telling.unlocked(account, by)
+    return opened
 
 
 def locked_accounts(tenant: str | None = None) -> list[LockedAccount]:
@@ -155,7 +165,7 @@ async def alocked_accounts(tenant: str | None = None) -> list[LockedAccount]:
 def _locked(tenant: str) -> Steps[list[LockedAccount]]:
     with unavailable_as_such():
         (members,) = yield Pipeline([("zrange", locked_accounts_key(tenant), 0, -1)])
-        rows = [counting.text(member).split(":", 2) for member in members]
+        rows = counting.rows_of(members)
         # The list can be behind: a lock opened by a success, or gone with its slot. The locks themselves decide.
         left = (yield Pipeline([("pttl", keys.lockout(tag)) for tag, _, _ in rows])) if rows else []
     limits = Limits.in_force()

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bergizi_redis.conf import config
+from bergizi_redis.security.devices import give
 from bergizi_redis.security.guard import Refusals, refusals
 from bergizi_redis.security.status import AccountLocked, LockoutUnavailable
 
@@ -45,7 +46,7 @@ class LockoutMiddleware:
             response: Any = self.get_response(request)
         finally:
             refusals.reset(token)
-        return self._answer(request, response, box.last)
+        return self._answer(request, response, box)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         box = self._begin(request)
@@ -54,7 +55,7 @@ class LockoutMiddleware:
             response: Any = await self.get_response(request)  # type: ignore[misc]
         finally:
             refusals.reset(token)
-        return self._answer(request, response, box.last)
+        return self._answer(request, response, box)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A refusal that a view let through."""
@@ -66,10 +67,12 @@ class LockoutMiddleware:
 
     def _begin(self, request: HttpRequest) -> Refusals:
         request.login_refusal = None  # type: ignore[attr-defined]
-        return Refusals()
+        return Refusals(request)
 
-    def _answer(self, request: HttpRequest, response: Any, refusal: AccountLocked | None) -> HttpResponseBase:
-        if refusal is None:
+    def _answer(self, request: HttpRequest, response: Any, box: Refusals) -> HttpResponseBase:
+        if box.trusted is not None:
+            give(request, response, box.trusted)
+        if (refusal := box.last) is None:
             return response  # type: ignore[no-any-return]
         if response.status_code == 429:
             response.headers.setdefault("Retry-After", str(refusal.retry_after))

@@ -1,7 +1,7 @@
 """What lockout answers with: values and errors. Needs no Redis."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.core.exceptions import PermissionDenied
 
@@ -18,12 +18,13 @@ def whole_seconds(ms: float) -> int:
 @dataclass(frozen=True, slots=True)
 class LockStatus:
     """How an account stands. ``retry_after``: seconds until it unlocks, 0 when it is not locked. ``remaining``:
-    password checks left before it locks."""
+    password checks left before it locks. ``capped``: it stays locked until it is unlocked, whatever ``retry_after``."""
 
     locked: bool
     retry_after: int
     failures: int
     remaining: int
+    capped: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,15 @@ class LockedAccount:
 
 
 class AccountLocked(PermissionDenied, BergiziRedisError):
-    """The attempt was refused before any password was checked. ``retry_after``: seconds until the next is allowed."""
+    """The attempt was refused before any password was checked. ``retry_after``: seconds until the next is allowed.
 
-    def __init__(self, retry_after: int) -> None:
+    ``reason``: what was used up – ``account``, ``capped``, ``device``, ``address`` or ``network``.
+    """
+
+    def __init__(self, retry_after: int, reason: str = "account") -> None:
         super().__init__(f"Too many attempts; the next one is allowed in {retry_after} s.")
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class LockoutUnavailable(RedisUnavailable):

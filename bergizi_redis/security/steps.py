@@ -5,11 +5,14 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import redis.asyncio.cluster
+from asgiref.sync import sync_to_async
 from django.dispatch import Signal
+from redis.cluster import RedisCluster
 
 from bergizi_redis.aconnections import aclient
 from bergizi_redis.conf import config
@@ -18,6 +21,7 @@ from bergizi_redis.scripts.script import script
 from bergizi_redis.security.turnstile import async_turnstile, turnstile
 
 T = TypeVar("T")
+CLUSTERS = (RedisCluster, redis.asyncio.cluster.RedisCluster)
 
 
 class Step(Protocol):
@@ -74,6 +78,30 @@ class Pipeline(Ask):
 
     async def aask(self, client: Any) -> Any:
         return await self._fill(client.pipeline(transaction=False)).execute()
+
+
+class OnCluster:
+    """Whether keys of several slots must be asked one by one. No round trip."""
+
+    def run(self) -> bool:
+        return isinstance(client(config.SECURITY_ALIAS), CLUSTERS)
+
+    async def arun(self) -> bool:
+        return isinstance(aclient(config.SECURITY_ALIAS), CLUSTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of the project, which may ask its database; awaited in a thread, as Django's ORM is."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    def run(self) -> Any:
+        return self.function(*self.arguments)
+
+    async def arun(self) -> Any:
+        return await sync_to_async(self.function)(*self.arguments)
 
 
 class Send:
