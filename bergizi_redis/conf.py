@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 from bergizi_redis.auditconf import AuditConfig
 from bergizi_redis.environment import redis_url_from_env as redis_url_from_env
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.limitconf import RateLimitConfig
 from bergizi_redis.lockoutconf import LockoutConfig
 from bergizi_redis.passwordconf import PasswordConfig
 from bergizi_redis.sessionconf import SessionConfig
@@ -21,7 +22,7 @@ from bergizi_redis.setting import Setting as Setting
 from bergizi_redis.setting import given_settings as given_settings
 
 
-class Config(LockoutConfig, SessionConfig, PasswordConfig, AuditConfig):
+class Config(LockoutConfig, SessionConfig, PasswordConfig, AuditConfig, RateLimitConfig):
     """The settings, typed. Read ``config.NAME``; never write."""
 
     CACHE_ALIAS = Setting("default", "Alias of CACHES that domains, `@cached` and queries use.")

@@ -31,7 +31,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``behind:{<domain>:<shard>}:<part>`` | writes, see the guide: stream, buffer, dead, lease, … | until flushed |
 | ``security:attempts:{<tag>}`` | hash: failures, generation | 24 h |
 | ``security:lockout:{<tag>}`` | string: generation that closed it | 30 min |
-| ``security:ratelimit:{<tag>}`` | string: count of the window | the window |
+| ``security:ratelimit:{<tag>}`` | list of µs, two doubles, or a number, by algorithm | until nothing is in use |
 | ``security:audit:{<trail>}`` | stream: what a user did, hash-chained; see ``auditkeys`` | `AUDIT_RETENTION` |
 | ``security:accounts:{<tenant>}`` | zset: masked identifier and tag by unlock time, ms | 24 h |
 | ``stream:{<tenant>}:<channel>`` | stream: live events | trimmed |
