@@ -21,6 +21,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "scopes": (
         "keys",
         "keyparts",
+        "breachkeys",
         "lockoutkeys",
         "auditkeys",
         "tenancy",
