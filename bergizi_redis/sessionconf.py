@@ -78,8 +78,8 @@ class SessionConfig:
         valid=lambda value: value in ("full", "prefix", "hash", "off"),
     )  # fmt: skip
     SESSION_CLIENT_CHANGE = Setting(
-        "event", "When another family of browser or system sends the cookie: `ignore`, note an `event`, ask this"
-        " browser to `re-authenticate`, or `end` the session.",
+        "event", "When another family of browser or system sends the cookie: `ignore`, note an `event`, let nobody be"
+        " signed in until the user does `re-authenticate`, or `end` the session.",
         valid=lambda value: value in ("ignore", "event", "re-authenticate", "end"),
     )  # fmt: skip
     SESSION_TENANT_MISMATCH = Setting(

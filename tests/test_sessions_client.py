@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import async_to_sync
 from django.contrib.auth import login, logout
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
@@ -25,6 +26,7 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.changes import act, noticed
 from bergizi_redis.sessions.client import client_ip, client_label, noted_ip
+from bergizi_redis.sessions.identity import sid_of
 from bergizi_redis.sessions.info import Session
 from bergizi_redis.sessions.quotas import SessionLimitReached
 from bergizi_redis.sessions.sweeping import sweep
@@ -46,7 +48,7 @@ async def awhoami(request: HttpRequest) -> HttpResponse:
 
 
 def sign_in(request: HttpRequest) -> HttpResponse:
-    user = User.objects.get(username="sari")
+    user = User.objects.get(username=request.GET.get("as", "sari"))
     user.tenant = "sppg-1"  # type: ignore[attr-defined]
     login(request, user, backend=MODEL_BACKEND)
     return HttpResponse("in")
@@ -57,7 +59,20 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return HttpResponse("out")
 
 
-urlpatterns = [path("", whoami), path("async/", awhoami), path("in/", sign_in), path("out/", sign_out)]
+def cart(request: HttpRequest) -> HttpResponse:
+    if "put" in request.GET:
+        request.session["cart"] = request.GET["put"]
+    return HttpResponse(str(request.session.get("cart")))
+
+
+def why(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session_ended))  # type: ignore[attr-defined]
+
+
+urlpatterns = [
+    path("", whoami), path("async/", awhoami), path("in/", sign_in), path("out/", sign_out), path("cart/", cart),
+    path("why/", why),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -234,18 +249,109 @@ def test_a_request_that_names_no_browser_is_no_event(visitor: Client, told: list
     assert told == []
 
 
-def test_another_browser_must_log_in_and_the_first_one_stays(
-    visitor: Client, told: list[Any], policy: Callable[..., None]
+def arriving_with(visitor: Client, agent: str) -> Client:
+    """The cookie of the visitor in another browser."""
+    other = Client(headers={"user-agent": agent})
+    other.cookies["sessionid"] = visitor.cookies["sessionid"].value
+    return other
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_after_another_browser_nobody_is_signed_in_until_the_user_logs_in_again(
+    visitor: Client, told: list[Any], policy: Callable[..., None], asynchronous: bool
 ) -> None:
     policy(SESSION_CLIENT_CHANGE="re-authenticate")
-    thief = Client(headers={"user-agent": CHROME})
-    thief.cookies["sessionid"] = visitor.cookies["sessionid"].value
-    response = thief.get("/")
-    assert response.content == b"None"
-    assert response.cookies["sessionid"]["max-age"] == 0
-    assert told[0]["policy"] == "re-authenticate"
-    owner = visitor.get("/", headers={"user-agent": NEWER_FIREFOX})
-    assert owner.content == str(User.objects.get().pk).encode()
+    user, key = User.objects.get().pk, visitor.cookies["sessionid"].value
+    thief = arriving_with(visitor, CHROME)
+    if asynchronous:
+        elsewhere = AsyncClient()
+        elsewhere.cookies["sessionid"] = key
+        answer: Any = async_to_sync(elsewhere.get)("/async/", headers={"user-agent": CHROME})
+    else:
+        answer = thief.get("/")
+    assert answer.content == b"None"
+    assert not answer.cookies, "with the cookie the user goes on where they were"
+    assert [event["policy"] for event in told] == ["re-authenticate"]
+    assert thief.get("/").content == b"None"
+    assert visitor.get("/", headers={"user-agent": FIREFOX}).content == b"None", "the first browser too"
+    assert visitor.get("/why/", headers={"user-agent": FIREFOX}).content.startswith(b"Please sign in again")
+    assert sessions.validate_session(key) is None
+    assert len(told) == 1
+    assert sessions.stats("sppg-1").today.client_changed == 1
+    assert [info.public_id for info in sessions.sessions_for_user(user)] == [sid_of(key)], "it can still be ended"
+    visitor.get("/in/", headers={"user-agent": FIREFOX})
+    assert visitor.get("/", headers={"user-agent": FIREFOX}).content == str(user).encode()
+    assert thief.get("/").content == b"None"
+
+
+def test_who_logs_in_again_goes_on_with_the_data_and_nobody_else_does(
+    visitor: Client, policy: Callable[..., None], raw: "redis.Redis"
+) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    user, key = User.objects.get().pk, visitor.cookies["sessionid"].value
+    visitor.get("/cart/?put=rice", headers={"user-agent": FIREFOX})
+    thief = arriving_with(visitor, CHROME)
+    assert thief.get("/cart/").content == b"None"
+    User.objects.create_user("budi")
+    thief.get("/in/?as=budi")
+    assert thief.get("/cart/").content == b"None"
+    new = arriving_with(visitor, CHROME)  # the user has indeed another browser
+    new.get("/in/")
+    assert new.get("/cart/").content == b"rice"
+    assert new.cookies["sessionid"].value != key
+    assert not SessionStore().exists(key)
+    (info,) = sessions.sessions_for_user(user)
+    assert (info.public_id, info.client) == (sid_of(new.cookies["sessionid"].value), "Chrome · Windows")
+    assert not raw.hexists(keys.session(info.public_id), "@held")
+
+
+@pytest.mark.parametrize("limit", ["deny", "evict"])
+@pytest.mark.parametrize("with_cookie", [False, True])
+def test_a_held_session_takes_no_place_from_its_user(
+    visitor: Client, policy: Callable[..., None], limit: str, with_cookie: bool, raw: "redis.Redis"
+) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate", SESSION_LIMIT=1, SESSION_LIMIT_POLICY=limit)
+    user, listing = User.objects.get().pk, keys.user_sessions(User.objects.get().pk)
+    arriving_with(visitor, CHROME).get("/")
+    # Listed long ago, not just now: a log-in on its way is waited for.
+    held = sid_of(visitor.cookies["sessionid"].value)
+    raw.zadd(listing, {held: int(raw.zscore(listing, held) or 0) + ((raw.time()[0] - 60) % 2048) / 2048})
+    again = arriving_with(visitor, CHROME) if with_cookie else Client(headers={"user-agent": CHROME})
+    assert again.get("/in/").content == b"in"
+    assert again.get("/").content == str(user).encode()
+    assert len(sessions.sessions_for_user(user)) == raw.zcard(listing) == 1
+
+
+def test_of_requests_at_once_one_holds_the_session(visitor: Client, told: list[Any], policy: Any) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+
+    def arrived() -> HttpRequest:
+        request = RequestFactory().get("/", headers={"user-agent": CHROME})
+        session = SessionStore(visitor.cookies["sessionid"].value)
+        session.prefetch()
+        request.session = session
+        return request
+
+    for request in [arrived(), arrived()]:
+        change = noticed(request)
+        assert change is not None
+        act(request, change)
+        assert request.session.is_empty()
+    assert len(told) == 1
+
+
+def test_a_session_that_cannot_be_held_is_an_outage(server: Any, policy: Callable[..., None]) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    session = SessionStore(session_of().key)
+    session.prefetch()
+    request = RequestFactory().get("/", headers={"user-agent": CHROME})
+    request.session = session
+    change = noticed(request)
+    assert change is not None
+    server.kill()
+    with pytest.raises(RedisUnavailable):
+        act(request, change)
+    assert session.unavailable is not None
 
 
 def test_a_request_that_names_no_browser_is_not_let_in(visitor: Client, policy: Callable[..., None]) -> None:

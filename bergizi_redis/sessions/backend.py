@@ -48,6 +48,7 @@ class SessionStore(Lifetime, Placing, Belonging):
         self, *, tenant: str | None, ip: str | None, client: str | None, permissions: str | None = None
     ) -> None:
         """Say what the next save shall write of the log-in: tenant, address, label of browser and system."""
+        self.take_up()
         self._login = steps.Login(tenant, ip, client, permissions, self._record.top if self._record else 0)
         self.note_rotation()
 
@@ -73,6 +74,9 @@ class SessionStore(Lifetime, Placing, Belonging):
             # As Django does: an unknown key, which the client may have chosen, is never taken over.
             self._session_key = None
             self._record = Record()
+            return {}
+        if record.is_held:
+            self.hold(record)
             return {}
         self._record = record
         return self._codec.decode(record.raw, self._sid())
@@ -122,10 +126,11 @@ class SessionStore(Lifetime, Placing, Belonging):
             login=login,
             create=must_create,
             merging=merging_for(self._codec, data),
+            succeeds=self.succeeds,
         )
 
     def _saved(self, record: Record, events: list[Event]) -> list[Event]:
-        self._record, self._login, self._rotates = record, None, False
+        self._record, self._login, self._rotates, self.succeeds = record, None, False, None
         self._placed()
         return events
 

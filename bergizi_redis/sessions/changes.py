@@ -6,10 +6,11 @@ The fingerprint is the label: families of browser and system, without versions, 
 | --- | --- | --- |
 | ``ignore`` | nothing, and nothing is compared | 0 |
 | ``event`` | the session goes on, and knows the new label; ``session_client_changed`` once | 2 |
-| ``re-authenticate`` | for this browser there is no session, so it must log in; the first one keeps its own | 1 |
+| ``re-authenticate`` | the session is held: nobody has it, in any browser, until its user has logged in again | 2 |
 | ``end`` | the session ends, for everybody who has its cookie | 2 |
 
-Each is noted in the activity. When Redis is down meanwhile: ``end`` raises ``RedisUnavailable``; noting is left out.
+Each is noted in the activity. When Redis is down meanwhile: ``end`` and ``re-authenticate`` raise
+``RedisUnavailable``, for they must hold; an ``event`` goes unnoted. What a held session is: see ``holding``.
 """
 
 import logging
@@ -27,7 +28,8 @@ from bergizi_redis.sessions.asking import aask, ask, evaluate_all
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.client import client_ip, noted_ip, noted_label
 from bergizi_redis.sessions.events import Event, atell, tell
-from bergizi_redis.sessions.record import CLIENT
+from bergizi_redis.sessions.record import CLIENT, HELD
+from bergizi_redis.sessions.refusals import tell_why
 
 logger = logging.getLogger("bergizi_redis.sessions")
 
@@ -68,14 +70,13 @@ def noticed(request: HttpRequest) -> ClientChange | None:
 
 def _noting(change: ClientChange) -> Exchange[bool]:
     """Note the change; whether it is new. Of several requests at once that show it, one is told so."""
-    if change.policy == "event":
-        there = yield from steps.on_session(
-            change.event.sid, "session_note", [CLIENT, change.after.encode(), change.before.encode()]
-        )
-        if not there:
-            return False
-    yield from evaluate_all(statistics.calls_for([change.event]))
-    return True
+    new, old = (CLIENT, change.after.encode()), change.before.encode()
+    if change.policy == "re-authenticate":
+        new, old = (HELD, b"1"), b""
+    there = yield from steps.on_session(change.event.sid, "session_note", [*new, old])
+    if there:
+        yield from evaluate_all(statistics.calls_for([change.event]))
+    return bool(there)
 
 
 def act(request: HttpRequest, change: ClientChange) -> None:
@@ -88,10 +89,11 @@ def act(request: HttpRequest, change: ClientChange) -> None:
         try:
             is_new = ask(_noting(change))
         except RedisUnavailable as error:
-            is_new = _unnoted(error)
+            is_new = _unnoted(session, change, error)
     if is_new:
         signals.session_client_changed.send_robust(SessionStore, **change.told)
     session.meet(change.policy, change.after)
+    tell_why(request)
 
 
 async def aact(request: HttpRequest, change: ClientChange) -> None:
@@ -104,12 +106,16 @@ async def aact(request: HttpRequest, change: ClientChange) -> None:
         try:
             is_new = await aask(_noting(change))
         except RedisUnavailable as error:
-            is_new = _unnoted(error)
+            is_new = _unnoted(session, change, error)
     if is_new:
         await signals.session_client_changed.asend_robust(SessionStore, **change.told)
     session.meet(change.policy, change.after)
+    tell_why(request)
 
 
-def _unnoted(error: RedisUnavailable) -> bool:
+def _unnoted(session: Any, change: ClientChange, error: RedisUnavailable) -> bool:
+    if change.policy == "re-authenticate":
+        session.unavailable = error
+        raise error
     logger.warning("Could not note a client's change: %s", error, extra={"action": "session_client_unnoted"})
     return True

@@ -7,23 +7,21 @@ deadline. ``set_expiry()`` keeps Django's meaning: it counts from the last chang
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib.sessions.backends.base import SessionBase
-
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import steps
 from bergizi_redis.sessions.expiry import Limits, login_limits
+from bergizi_redis.sessions.holding import Holding
 from bergizi_redis.sessions.record import CLIENT, Record
 
 
-class Lifetime(SessionBase):
+class Lifetime(Holding):
     """``touches``: whether use counts as activity; ``no_session_touch`` takes it away."""
 
     touches = True
-    ended: Sequence[str] = ()  # why the session of this key has ended, if it did not long ago
+    ended: Sequence[str] = ()  # why the session of this key has ended, if it did not long ago, or is held
     unavailable: RedisUnavailable | None = None  # the last answer, when it was an outage
     missing: RedisUnavailable | None = None  # the outage for which this request goes without its session
-    keeps_cookie = False  # whether the browser keeps a cookie that is of no use in this request
     _rotates = False  # the next save is that of a log-in, and changes the key
     _ahead = False  # loaded before anybody asked: the middleware touches when it has seen whether somebody did
     _record: Record | None
@@ -71,9 +69,11 @@ class Lifetime(SessionBase):
         return self._record
 
     def meet(self, policy: str, label: str) -> None:
-        """Heed another browser than the one that logged in: know its name, or have no session for it."""
+        """Heed another browser than the one that logged in: know its name, hold the session, or have none for it."""
         if policy == "event" and self._record is not None:
             self._record.raw[CLIENT] = label.encode()
+        elif policy == "re-authenticate" and self._record is not None:
+            self.hold(self._record)
         else:
             self.let_go()
 

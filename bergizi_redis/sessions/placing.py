@@ -15,9 +15,11 @@ from bergizi_redis.sessions import quotas, steps
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.record import ROLE, Record
 
+TOLD = (quotas.EVICTED, quotas.REVOKED, quotas.CLIENT_CHANGED)
+
 
 class Placing(SessionBase):
-    """``why_ended``, after loading: ``evicted`` or ``revoked``, if the session of this key was so lately; else None."""
+    """``why_ended``, after loading: one of ``TOLD``, if the session of this key has ended lately for it; else None."""
 
     role: str | None = None  # of who logs in, for a limit by role
     ended: Sequence[str]
@@ -25,12 +27,13 @@ class Placing(SessionBase):
     _login: steps.Login | None
     _next_key: str | None = None  # of the session to be made, when its place is taken already
     _replaced: tuple[str, ...] = ()  # sids that a new key takes the place of
+    succeeds: str | None
     _quota: quotas.Quota | None = None
     _place: quotas.Place | None = None
 
     @property
     def why_ended(self) -> str | None:
-        return next((why for why in self.ended if why in (quotas.EVICTED, quotas.REVOKED)), None)
+        return next((why for why in self.ended if why in TOLD), None)
 
     def take_place(self) -> None:
         """Take the place of the log-in that the next save writes: 1 round trip. Raises ``SessionLimitReached``."""
@@ -44,7 +47,8 @@ class Placing(SessionBase):
         if key is None:
             key = self._next_key = new_key()
         life = int(1000 * self.get_expiry_age())
-        self._quota, self._place = quota, self._ask(quotas.admit(sid_of(key), user_id, life, quota, tenant))
+        replaced = () if self.succeeds is None else (self.succeeds,)
+        self._quota, self._place = quota, self._ask(quotas.admit(sid_of(key), user_id, life, quota, tenant, replaced))
 
     def _held(self, this: steps.Save) -> steps.Save:
         """The save, held to the limit if it logs in."""
@@ -62,6 +66,7 @@ class Placing(SessionBase):
             return False
         if this.user_id != this.base.user_id:
             this.quota, this.place = self._quota, self._place
+            this.replaced = () if self.succeeds is None else (self.succeeds,)
             return True
         if this.create:  # another key for a session that has its place
             this.quota, this.replaced = quotas.ANY_NUMBER, self._replaced

@@ -35,12 +35,12 @@ from bergizi_redis.sessions.events import Event
 from bergizi_redis.sessions.record import Record
 
 NOTE_LIFE = 15 * 60 * 1000  # ms that the log-in page can tell why
-EVICTED, GHOST, REVOKED = "evicted", "ghost", "revoked"
+EVICTED, GHOST, REVOKED, CLIENT_CHANGED = "evicted", "ghost", "revoked", "client_changed"
 
 
 def note_of(reason: str) -> tuple[str, int]:
     """What the log-in page shall be able to tell of an ended session, and for how many ms."""
-    return (reason if reason == REVOKED else ""), NOTE_LIFE
+    return (reason if reason in (REVOKED, CLIENT_CHANGED) else ""), NOTE_LIFE
 
 
 class SessionLimitReached(BergiziRedisError, PermissionDenied):
@@ -122,10 +122,12 @@ def admit(
     if not admitted and sids:
         live = yield from index.records(sids)
         ghosts = [other for other in sids if other not in live or live[other].user_id != user_id]
-        if ghosts:
+        # A session that is held is good for nobody, and keeps nobody out.
+        held = tuple(other for other in sids if other not in ghosts and live[other].is_held)
+        if ghosts or held:
             # One that is so late would find the note and not come to life.
             raise_first((yield from evaluate_all([_evicting(ghost, user_id, GHOST, spares=True) for ghost in ghosts])))
-            admitted, *sids = yield from _ask(sid, user_id, life, quota, ghosts, replaced)
+            admitted, *sids = yield from _ask(sid, user_id, life, quota, ghosts, (*replaced, *held))
     if not admitted:
         yield from evaluate_all(statistics.calls_for([Event(False, "", user_id, tenant, "denied")]))
         raise SessionLimitReached(quota.most)

@@ -5,7 +5,7 @@ Meta fields (times are ms since 1970, of the server's clock; they never collide 
 deadline · ``@idle`` s without a request · ``@idx`` expiry as the indices have it · ``@uid`` user · ``@ten`` tenant ·
 ``@role`` ``@kind`` ``@mail`` ``@name`` ``@perm`` (JSON list) · ``@bar`` ``@pbar`` the
 barriers that its log-in and its permissions came after · ``@ip`` · ``@ua`` label of browser and system · ``@for`` the
-other tenant that it was last shown to.
+other tenant that it was last shown to · ``@held`` its user must log in again.
 """
 
 import json
@@ -20,7 +20,7 @@ VERSION, NEW, SEEN = b"@v", b"@new", b"@seen"
 LOGGED_IN, ABSOLUTE, IDLE, INDEXED = b"@in", b"@abs", b"@idle", b"@idx"
 USER, TENANT, IP, CLIENT = b"@uid", b"@ten", b"@ip", b"@ua"
 ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS = b"@role", b"@kind", b"@mail", b"@name", b"@perm"
-SHOWN_TO = b"@for"
+SHOWN_TO, HELD = b"@for", b"@held"
 PASSED, PERMISSIONS_SEEN = b"@bar", b"@pbar"  # numbers of session_bar.lua, of the shard
 
 LAYOUT = b"1"
@@ -28,10 +28,10 @@ AUTH_USER = b"_auth_user_id"  # a session key: django.contrib.auth.SESSION_KEY
 # What belongs to one log-in; it goes when the session changes hands or the user logs out.
 LOGIN_FIELDS = (
     LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
-    PASSED, PERMISSIONS_SEEN, SHOWN_TO,
+    PASSED, PERMISSIONS_SEEN, SHOWN_TO, HELD,
 )  # fmt: skip
 # The session's own, never carried over to another key, which lies in another shard.
-OWN = (NEW, SEEN, INDEXED, PASSED, PERMISSIONS_SEEN, SHOWN_TO)
+OWN = (NEW, SEEN, INDEXED, PASSED, PERMISSIONS_SEEN, SHOWN_TO, HELD)
 
 
 @dataclass(slots=True)
@@ -62,6 +62,11 @@ class Record:
     @property
     def tenant(self) -> str | None:
         return self.text(TENANT)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its user must log in again before it is good for anything."""
+        return HELD in self.raw
 
     @property
     def permissions(self) -> tuple[str, ...]:

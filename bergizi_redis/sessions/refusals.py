@@ -15,7 +15,7 @@ from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.translation import gettext as _
 
 from bergizi_redis.sessions.placing import Placing
-from bergizi_redis.sessions.quotas import REVOKED, SessionLimitReached
+from bergizi_redis.sessions.quotas import CLIENT_CHANGED, REVOKED, SessionLimitReached
 
 PAGE = "bergizi_redis/session_limit.html"
 
@@ -33,7 +33,10 @@ class SessionLimitMixin:
 
 
 class SessionEnded:
-    """``reason`` is ``evicted`` or ``revoked``. ``str()`` of it is for people; asking for that counts as showing it."""
+    """``reason`` is ``evicted``, ``revoked`` or ``client_changed``.
+
+    ``str()`` of it is for people; asking for that counts as showing it.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -43,6 +46,8 @@ class SessionEnded:
         self.is_shown = True
         if self.reason == REVOKED:
             return _("You were signed out here, from another device or by an administrator.")
+        if self.reason == CLIENT_CHANGED:
+            return _("Please sign in again: your session was used from another browser.")
         return _("You were signed out here because you signed in on another device.")
 
 

@@ -119,7 +119,7 @@ def validate_session(key: str | None, permission: str | None = None, tenant: str
         return None
     if record is not None and record.is_stale:
         refresh(sid, record)
-    return info_of(sid, record, permission)
+    return None if record is None or record.is_held else info_of(sid, record, permission)
 
 
 async def avalidate_session(
@@ -134,7 +134,7 @@ async def avalidate_session(
         return None
     if record is not None and record.is_stale:
         await arefresh(sid, record)
-    return info_of(sid, record, permission)
+    return None if record is None or record.is_held else info_of(sid, record, permission)
 
 
 def sessions_for_user(user_id: object) -> list[SessionInfo]:

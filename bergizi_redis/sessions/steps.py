@@ -142,6 +142,7 @@ class Save:
     quota: quotas.Quota | None = None  # that a log-in is held to
     place: quotas.Place | None = None  # that it was given already
     replaced: tuple[str, ...] = ()  # the sids that a new key takes the place of
+    succeeds: str | None = None  # the sid of a held session, which has been taken up
 
     def target(self) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
         """Every field as it shall be, and the moments to write."""
@@ -190,13 +191,13 @@ def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     ended = reply is not None and int(reply[1]) <= 0
     events = [] if reply is None else _events(this, target, ended=ended)
     off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in gone]
-    dropped = (
-        [] if reply is None else [*dict.fromkeys([*old, *new])] if ended else [key for key in old if key not in new]
-    )
+    dropped = [] if reply is None else [key for key in dict.fromkeys([*old, *new]) if ended or key not in new]
     settled = [] if place is None else [quotas.settling(place)]
     yield from index.remove([*off, (this.sid, dropped)], [*settled, *statistics.calls_for([*gone, *events])])
     if reply is None:
         raise CreateError if this.create else UpdateError
+    if this.succeeds is not None:
+        events += (yield from end(this.succeeds, "cycled"))[1]
     return _written(after, moments, reply), [*gone, *events]
 
 
