@@ -160,7 +160,8 @@ def test_networks_need_not_be_limited_at_all(who: str, settings: Any) -> None:
 
 def test_the_refusal_says_when_the_oldest_attempt_is_forgotten(who: str, raw: "redis.Redis") -> None:
     spray(who, 8)
-    (first, at), *_ = raw.zrange(log_of(IP), 0, 0, withscores=True)
+    rows: Any = raw.zrange(log_of(IP), 0, 0, withscores=True)
+    ((first, at),) = rows
     raw.zadd(log_of(IP), {first: at - 600_000})
     with pytest.raises(lockout.AccountLocked) as refusal, lockout.guard_login(who, ip=IP):
         pass
@@ -178,7 +179,8 @@ def test_no_window_ever_holds_more_than_the_limit(raw: "redis.Redis", settings: 
     now, checked = 0, []
     for number, gap in enumerate(gaps):
         now += gap
-        aged = {member: score - gap for member, score in raw.zrange(log_of(ip), 0, -1, withscores=True)}
+        rows: Any = raw.zrange(log_of(ip), 0, -1, withscores=True)
+        aged = {member: score - gap for member, score in rows}
         if aged:
             raw.zadd(log_of(ip), aged)
         if tried(f"{who}-{number}", ip) == "checked":

@@ -23,10 +23,13 @@ from django.core import signing
 from django.http import HttpResponseBase
 from django.utils.crypto import constant_time_compare
 
+from bergizi_redis import lockoutkeys
 from bergizi_redis.conf import config
-from bergizi_redis.security.account import Account
+from bergizi_redis.keys import SHARED
+from bergizi_redis.security.account import Account, in_ms
 from bergizi_redis.security.identifiers import account_tags
-from bergizi_redis.security.steps import Call, Steps
+from bergizi_redis.security.resolvers import resolved
+from bergizi_redis.security.steps import Call, Pipeline, Steps
 
 SALT = "bergizi_redis.security.devices"
 SCOPE = "password"
@@ -77,13 +80,26 @@ def give(request: Any, response: HttpResponseBase, device: Trusted) -> None:
     )
 
 
+def forget(user: Any, tenant: str | None) -> Steps[None]:
+    """Let no cookie given until now count, for every name by which the user may have signed in. Raises Redis's errors.
+
+    Signing in often happens before a tenant is known, so the shared scope's go with the tenant's.
+    """
+    names = {user.get_username(), getattr(user, user.get_email_field_name(), None)} - {None, ""}
+    tags = set[str]()
+    for account in [Account.of(name, owner, SCOPE) for name in names for owner in (tenant, SHARED)]:
+        tags.add((yield from resolved(account)).tag)
+    life_ms = in_ms(config.DEVICE_COOKIE_AGE)
+    yield Pipeline([("set", lockoutkeys.devices(tag), secrets.token_hex(8), None, life_ms) for tag in sorted(tags)])
+
+
 def _held(request: Any) -> Iterator[Trusted]:
     value = getattr(request, "COOKIES", {}).get(config.DEVICE_COOKIE)
     try:
         rows = signing.loads(value, salt=SALT, max_age=config.DEVICE_COOKIE_AGE) if value else []
     except signing.BadSignature:
         rows = []
-    yield from (Trusted(*row) for row in rows)
+    yield from (Trusted(*row) for row in rows if len(row) == 5)
 
 
 def _is_current(device: Trusted) -> bool:

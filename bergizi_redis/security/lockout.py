@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 from bergizi_redis import keys
 from bergizi_redis.connections import is_outage
 from bergizi_redis.exceptions import RedisUnavailable
-from bergizi_redis.security import counters, counting, telling
+from bergizi_redis.security import counters, counting, devices, telling
 from bergizi_redis.security.account import Account, Debit, Limits, locked_accounts_key, tenant_or_shared
 from bergizi_redis.security.gates import Passage
 from bergizi_redis.security.guard import Attempt
@@ -39,8 +39,8 @@ from bergizi_redis.security.steps import Pipeline, Steps, arun, run
 
 __all__ = [
     "AccountLocked", "Attempt", "LockStatus", "LockedAccount", "LockoutUnavailable",
-    "ais_account_locked", "alocked_accounts", "arecord_login_attempt", "aunlock_account",
-    "guard_login", "is_account_locked", "locked_accounts", "record_login_attempt", "unlock_account",
+    "aforget_devices", "ais_account_locked", "alocked_accounts", "arecord_login_attempt", "aunlock_account",
+    "forget_devices", "guard_login", "is_account_locked", "locked_accounts", "record_login_attempt", "unlock_account",
 ]  # fmt: skip
 
 PASSWORD = "password"  # noqa: S105 – the name of a scope
@@ -177,6 +177,23 @@ def _locked(tenant: str) -> Steps[list[LockedAccount]]:
     ]
 
 
+def forget_devices(user: Any, *, tenant: str | None = None) -> None:
+    """Trust none of the user's browsers until they have signed in again: after a lost phone. One round trip.
+
+    A changed password does so by itself. Raises ``RedisUnavailable``.
+    """
+    run(_forget_devices(user, tenant))
+
+
+async def aforget_devices(user: Any, *, tenant: str | None = None) -> None:
+    await arun(_forget_devices(user, tenant))
+
+
+def _forget_devices(user: Any, tenant: str | None) -> Steps[None]:
+    with unavailable_as_such():
+        yield from devices.forget(user, tenant)
+
+
 @contextmanager
 def unavailable_as_such() -> Iterator[None]:
     """Driver errors of an outage as ``RedisUnavailable``; others as they are."""
@@ -185,4 +202,4 @@ def unavailable_as_such() -> Iterator[None]:
     except RedisError as error:
         if not is_outage(error):
             raise
-        raise RedisUnavailable("Redis cannot be asked; the lock is as it was.") from error
+        raise RedisUnavailable("Redis cannot be asked; all is as it was.") from error
