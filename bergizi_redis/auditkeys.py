@@ -1,6 +1,6 @@
 """The Redis keys of audit and alerts beside ``keys.audit``, one function each.
 
-``<trail>`` is a digest of the user's id; of those who are unknown at a tenant it is ``@<tenant>``, or ``@`` without one.
+``<trail>`` is a digest of the user's id; of who is unknown at a tenant it is ``@<tenant>``, or ``@`` without one.
 
 | key | type | life |
 | --- | --- | --- |

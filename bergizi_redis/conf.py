@@ -87,7 +87,7 @@ class Config(LockoutConfig, SessionConfig, PasswordConfig, AuditConfig, RateLimi
         True, "See every statement that writes, and void what was computed from its tables: 2 round trips a commit."
     )
     UNWATCHED_TABLES = Setting(
-        ("django_session", "django_migrations", "django_admin_log"),
+        ("django_session", "django_migrations", "django_admin_log", "bergizi_redis_auditevent"),
         "Tables whose writes void nothing: what is computed from them is not cached, or may be old.",
         types=(tuple, list), valid=are_names,
     )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The one table of this app: what a write has made void while Redis was down, see ``cache/outbox.py``. And one name."""
+"""The tables of this app: what a write has made void while Redis was down, see ``cache/outbox``; and, where the sink
+``database`` is chosen, audit events. And two names without a table, for the admin."""
+
+from typing import ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -31,3 +34,46 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class AuditTrail(models.Model):
+    """No table: the name under which the admin shows the audit trails in Redis, and to which its permission belongs."""
+
+    class Meta:
+        managed = False
+        verbose_name = _("audit trail")
+        verbose_name_plural = _("audit trails")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class AuditEvent(models.Model):
+    """An event of an audit trail, as the sink ``database`` keeps it. Outlives Redis; written once, never changed."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(_("time"), db_index=True)
+    event = models.CharField(_("event"), max_length=200)
+    user = models.CharField(_("user"), max_length=200, blank=True)
+    tenant = models.CharField(_("tenant"), max_length=64, blank=True)
+    actor = models.CharField(_("actor"), max_length=200, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=10)
+    network = models.CharField(_("network"), max_length=64, blank=True)
+    agent = models.CharField(_("user agent"), max_length=256, blank=True)
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    request = models.CharField(_("request"), max_length=80, blank=True)
+    details = models.JSONField(_("details"), default=dict)
+    entry = models.CharField(_("entry in Redis"), max_length=40, blank=True)
+
+    class Meta:
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
+        default_permissions = ("view",)
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "-at"], name="bergizi_audit_user"),
+            models.Index(fields=["tenant", "-at"], name="bergizi_audit_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} · {self.user or '–'}"
