@@ -4,15 +4,13 @@ Each package runs in a process of its own, because some of them change how Djang
 by round. Rows in SQLite in memory, found without an index. Exits 1 where a bar is missed.
 """
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from _bench import OURS, PREFIX, URL, Size, benchmark, is_installed, prefix_for_cacheops, size_asked
+from _child import Child, serve
 from _measure import Times, bar, code, lines, show, spent_on
 
 THEIRS = "django_redis.cache.RedisCache"
@@ -95,44 +93,15 @@ class Site:
         return bool(cache.stats()["near_hits"] > before)
 
 
-def serve(name: str, rows: int) -> int:
-    """The child: an order a line, an answer a line."""
-    site = Site(name, rows)
+def site(name: str, rows: int) -> int:
+    """The child."""
+    made = Site(name, rows)
     with ExitStack() as stack:
         if name.startswith("bergizi_redis"):
             from bergizi_redis.tenancy import use_tenant
 
             stack.enter_context(use_tenant("sppg-jakarta-001"))
-        for line in sys.stdin:
-            print(json.dumps(site.answer(json.loads(line))), flush=True)
-    return 0
-
-
-class Child:
-    """The other end. Use it as a context manager."""
-
-    def __init__(self, name: str, rows: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", name, str(rows)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "BENCH_PREFIX": PREFIX, "REDIS_URL": URL},
-        )  # fmt: skip
-
-    def ask(self, do: str, number: int = 1) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": do, "number": number}) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}; what it said stands above.")
-        return json.loads(answer)
-
-    def __enter__(self) -> "Child":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
+        return serve(made.answer)
 
 
 @contextmanager
@@ -164,12 +133,12 @@ def installed() -> list[str]:
 def reads(children: dict[str, Child], size: Size) -> Times:
     times, number = Times(), size.of(20, 10, 2)
     for name, child in children.items():
-        child.ask("read", 5)
+        child.ask("read", number=5)
         while name.endswith("redis, near") and not child.ask("near"):
             pass
     for _ in range(size.of(100, 30, 2)):
         for name, child in children.items():
-            times.add(name, tuple(child.ask("read", number)))
+            times.add(name, tuple(child.ask("read", number=number)))
     return times
 
 
@@ -177,13 +146,13 @@ def saves(children: dict[str, Child], size: Size) -> dict[str, int]:
     """How many commands each package sends while a request saves all rows. Shows its time."""
     rows, times, counts = size.of(SAVED, SAVED, 20), Times(), {}
     for name, child in children.items():
-        child.ask("save", 2)  # the first opens connections, and tells scripts to the server
+        child.ask("save", number=2)  # the first opens connections, and tells scripts to the server
         with commands() as seen:
-            child.ask("save", rows)
+            child.ask("save", number=rows)
         counts[name] = len(seen)
     for _ in range(size.of(7, 3, 1)):
         for name, child in children.items():
-            times.add(name, tuple(child.ask("save", rows)))
+            times.add(name, tuple(child.ask("save", number=rows)))
     show(f"Saving {rows:,} rows in a request", times, BASELINE)
     return counts
 
@@ -192,7 +161,7 @@ def main() -> int:
     size = size_asked(__doc__)
     with benchmark(size), ExitStack() as stack:
         rows = size.of(20_000, 20_000, 200)
-        children = {name: stack.enter_context(Child(name, rows)) for name in installed()}
+        children = {name: stack.enter_context(Child(__file__, name, rows)) for name in installed()}
         show(f"A query that finds {FOUND} of {rows:,} rows", reads(children, size), BASELINE)
         counts = saves(children, size)
         lines(
@@ -208,5 +177,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        sys.exit(serve(sys.argv[2], int(sys.argv[3])))
+        sys.exit(site(sys.argv[2], int(sys.argv[3])))
     sys.exit(main())
