@@ -1,7 +1,9 @@
 """The client: what is kept of it, what another browser brings about, and the trail of what happened.
 
 Seen red: without the comparison of labels, without the note's own comparison (each of two requests at once told the
-change), without the trim and the ``pcall`` of the trail, and where a request without a name is taken for an event.
+change), without the trim and the ``pcall`` of the trail, and where a request without a name is taken for an event. Of
+held sessions: where a load or ``validate_session`` does not look at the mark, where anybody's log-in takes the data up,
+where the held session is not ended by it, where it counts for the limit, and where its cookie is removed.
 """
 
 import asyncio
@@ -66,6 +68,7 @@ def cart(request: HttpRequest) -> HttpResponse:
 
 
 def why(request: HttpRequest) -> HttpResponse:
+    assert request.session.get("cart") is None
     return HttpResponse(str(request.session_ended))  # type: ignore[attr-defined]
 
 
@@ -274,7 +277,9 @@ def test_after_another_browser_nobody_is_signed_in_until_the_user_logs_in_again(
     assert [event["policy"] for event in told] == ["re-authenticate"]
     assert thief.get("/").content == b"None"
     assert visitor.get("/", headers={"user-agent": FIREFOX}).content == b"None", "the first browser too"
-    assert visitor.get("/why/", headers={"user-agent": FIREFOX}).content.startswith(b"Please sign in again")
+    answer = visitor.get("/why/", headers={"user-agent": FIREFOX})
+    assert answer.content.startswith(b"Please sign in again")
+    assert not answer.cookies, "it stays when the reason was shown, too"
     assert sessions.validate_session(key) is None
     assert len(told) == 1
     assert sessions.stats("sppg-1").today.client_changed == 1
@@ -320,6 +325,22 @@ def test_a_held_session_takes_no_place_from_its_user(
     assert again.get("/in/").content == b"in"
     assert again.get("/").content == str(user).encode()
     assert len(sessions.sessions_for_user(user)) == raw.zcard(listing) == 1
+    assert sessions.stats("sppg-1").today.evicted == (0 if with_cookie else 1)
+
+
+def test_a_log_in_without_the_signal_takes_up_a_held_session_in_its_place(
+    policy: Callable[..., None], visitor: Client
+) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate", SESSION_LIMIT=1, SESSION_LIMIT_POLICY="evict")
+    user, key = User.objects.get().pk, visitor.cookies["sessionid"].value
+    arriving_with(visitor, CHROME).get("/")
+    store = SessionStore(key)
+    store["_auth_user_id"] = str(user)
+    store.note_login(tenant="sppg-1", ip=None, client=None)
+    store.save()
+    assert [info.public_id for info in sessions.sessions_for_user(user)] == [store.sid]
+    assert store.session_key != key
+    assert sessions.stats("sppg-1").today.evicted == 0
 
 
 def test_of_requests_at_once_one_holds_the_session(visitor: Client, told: list[Any], policy: Any) -> None:
