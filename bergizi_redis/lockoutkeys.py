@@ -13,6 +13,7 @@
 | ``security:network:{<tag>}`` | zset: attempts from a network by time, ms | its window |
 | ``security:spray:{<tag>}`` | HyperLogLog: accounts that a network tried | 15 min |
 | ``security:outcomes:{<tenant>}`` | hash: log-ins that were tried, and passed | 15 min |
+| ``security:locking`` | zset: tenants with locked accounts, by when the last of them opens, ms | 24 h |
 | ``security:told:{<tag>}`` | string: an alert of this network, account or tenant was sent | 15 min |
 """
 
@@ -65,3 +66,7 @@ def outcomes(tenant: str) -> str:
 
 def told(tag: str) -> str:
     return prefixed(f"security:told:{{{tag}}}")
+
+
+def locking() -> str:
+    return prefixed("security:locking")

@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from bergizi_redis import lockoutkeys
 from bergizi_redis.security import gates
 from bergizi_redis.security.account import NOT_LOCKED, Account, Debit, Limits, in_ms, locked_accounts_key
 from bergizi_redis.security.gates import Passage, text
@@ -73,18 +74,26 @@ def _limits_of(network: Network) -> Limits:
 
 def _list(account: Account, left_ms: int, now_ms: int) -> Steps[None]:
     """``left_ms``: of the lock, -1 for one that only an unlock opens."""
-    key, stays_ms = locked_accounts_key(account.tenant), CAPPED_MS if left_ms < 0 else left_ms
+    key, tenants = locked_accounts_key(account.tenant), lockoutkeys.locking()
+    stays_ms = CAPPED_MS if left_ms < 0 else left_ms
     life_ms = max(LIST_MS, stays_ms)
     try:
         yield Pipeline([
             ("zremrangebyscore", key, "-inf", now_ms),
             ("zadd", key, {account.member: now_ms + stays_ms}),
             ("zremrangebyrank", key, 0, -LISTED - 1),
-            ("pexpire", key, life_ms, True),  # NX
-            ("pexpire", key, life_ms, False, False, True),  # GT
+            *_lasting(key, life_ms),
+            ("zremrangebyscore", tenants, "-inf", now_ms),
+            ("zadd", tenants, {account.tenant: now_ms + stays_ms}, False, False, False, False, True),  # GT
+            *_lasting(tenants, life_ms),
         ])  # fmt: skip
     except RedisError as error:  # the lock itself is closed; only the list lacks it
         logger.warning("A locked account was not listed: %s", error, extra={"action": "lockout.list"})
+
+
+def _lasting(key: str, life_ms: int) -> tuple[tuple[Any, ...], ...]:
+    """Commands by which a key lives at least so long."""
+    return ("pexpire", key, life_ms, True), ("pexpire", key, life_ms, False, False, True)  # NX, and GT
 
 
 def unlist(account: Account) -> Steps[None]:

@@ -29,12 +29,14 @@ class LockStatus:
 
 @dataclass(frozen=True, slots=True)
 class LockedAccount:
-    """One row of ``locked_accounts``. ``identifier`` is masked; ``retry_after`` in seconds."""
+    """One row of ``locked_accounts``. ``identifier`` is masked; ``retry_after`` in seconds; ``capped``: it stays locked
+    until it is unlocked."""
 
     identifier: str
     tag: str
     scope: str
     retry_after: int
+    capped: bool = False
 
 
 class AccountLocked(PermissionDenied, BergiziRedisError):
