@@ -21,6 +21,7 @@ from bergizi_redis.conf import config
 from bergizi_redis.security.devices import give
 from bergizi_redis.security.guard import Refusals, refusals
 from bergizi_redis.security.status import AccountLocked, LockoutUnavailable
+from bergizi_redis.security.unlocking import asking_url
 
 TEMPLATE = "bergizi_redis/locked.html"
 
@@ -140,6 +141,7 @@ def asks_for_json(request: HttpRequest) -> bool:
 
 def _page(request: HttpRequest, **context: str) -> str:
     try:
-        return render_to_string(TEMPLATE, {**context, "back": request.get_full_path()}, request)
+        unlock = "" if context["link"] else asking_url()
+        return render_to_string(TEMPLATE, {**context, "back": request.get_full_path(), "unlock": unlock}, request)
     except TemplateDoesNotExist:  # a project whose template engines do not look into apps
         return "{title}. {reason} {wait}".format(**context)

@@ -6,11 +6,14 @@ what was typed is the name. It is asked at each attempt, for names that exist an
 take as long for both. Names of one account share its count: who locks it by one can see that the other is locked too.
 """
 
+from typing import Any
+
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 
 from bergizi_redis.conf import config, import_setting
 from bergizi_redis.security.account import Account
+from bergizi_redis.security.identifiers import canonical_identifier
 from bergizi_redis.security.steps import Call, Steps
 
 
@@ -19,16 +22,26 @@ def username_or_email(identifier: str) -> str | None:
 
     A user name goes before an equal address of somebody else; an address of several users names none of them.
     """
+    user = matching_user(identifier)
+    return None if user is None else str(user.get_username())
+
+
+def matching_user(identifier: str) -> Any:
+    """The user of that name or address, both as ``canonical_identifier`` has them; None for nobody, or several."""
     model = get_user_model()
-    by_name, by_email = model.USERNAME_FIELD, model.get_email_field_name()
-    if not identifier or "\0" in identifier or by_email not in {field.name for field in model._meta.get_fields()}:
-        return None
-    either = Q(**{f"{by_name}__iexact": identifier}) | Q(**{f"{by_email}__iexact": identifier})
-    found = list(model._default_manager.filter(either).order_by().values_list(by_name, by_email)[:3])
-    for matches in ([name for name, _ in found if name.casefold() == identifier], [name for name, _ in found]):
-        if len(matches) == 1:
-            return str(matches[0])
-    return None
+    fields = {field.name for field in model._meta.get_fields()} & {model.USERNAME_FIELD, model.get_email_field_name()}
+    either = Q()
+    for field in fields:
+        either |= Q(**{f"{field}__iexact": identifier.replace("\0", "")})
+    found = list(model._default_manager.filter(either).order_by("pk")[:3])
+    named = [user for user in found if canonical_identifier(user.get_username()) == identifier]
+    return next((matches[0] for matches in (named, found) if len(matches) == 1), None)
+
+
+def names_of(user: Any) -> list[str]:
+    """What the user may sign in with: user name and e-mail address."""
+    email = getattr(user, type(user).get_email_field_name(), None)
+    return [str(name) for name in dict.fromkeys([user.get_username(), email]) if name]
 
 
 def resolved(account: Account) -> Steps[Account]:
