@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 MOST_BITS = 1 << 26  # of a shard: 8 MB, so that a cluster can share the list out and no command takes long
 LEAST_BITS = 1 << 13
-ENTRY = 20  # bytes
+HALF = (1 << 64) - 1
 
 
 def entry_of(password: str) -> bytes:
@@ -52,9 +52,15 @@ class Shape:
 
     def places(self, entry: bytes) -> list[int]:
         """The bits of the entry in its shard."""
-        digest = hashlib.blake2b(entry, digest_size=16).digest()
-        first, step = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big") | 1
-        return [(first + number * step) % self.bits for number in range(self.hashes)]
+        digest, bits = int.from_bytes(hashlib.blake2b(entry, digest_size=16).digest(), "big"), self.bits
+        place, step = (digest >> 64) % bits, (digest & HALF) % bits or 1
+        places = [place]
+        for _ in range(self.hashes - 1):
+            place += step
+            if place >= bits:
+                place -= bits
+            places.append(place)
+        return places
 
     def text(self) -> str:
         """As it stands in Redis."""

@@ -7,7 +7,7 @@ nobody goes on with leaves after seven days; the list that was replaced serves f
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from bergizi_redis.security.breaches.bloom import Shape
 from bergizi_redis.security.breaches.sources import Source
 
 CHECKPOINT = 1_000_000  # lines
+TOLD = 10_000  # lines between two pictures of the bar
 MOST_BUFFERS = 64  # shards gathered at a time: 512 MB
 CHUNK = 1 << 18  # bytes sent in one command
 BUILT_MS, REPLACED_MS, PART_MS = 7 * 86_400_000, 60_000, 600_000
@@ -102,8 +103,8 @@ def drop() -> bool:
     return shape is not None
 
 
-def build_on(build: Build) -> Iterator[Build]:
-    """Read on to the end of the file, and yield at each checkpoint, the last one included."""
+def build_on(build: Build, tell: Callable[[int], None] = lambda lines: None) -> Build:
+    """Read on to the end of the file, and ``tell`` now and then how many lines that were. The build at its end."""
     gathered, offset = Gathered(build.shape), build.offset
     lines, entries = build.lines, build.entries
     for offset, entry in build.source.entries(build.offset, build.at_least):
@@ -112,8 +113,11 @@ def build_on(build: Build) -> Iterator[Build]:
             entries += 1
             gathered.add(entry)
         if lines % CHECKPOINT == 0:
-            yield _checkpoint(replace(build, offset=offset, lines=lines, entries=entries), gathered)
-    yield _checkpoint(replace(build, offset=offset, lines=lines, entries=entries), gathered)
+            _checkpoint(replace(build, offset=offset, lines=lines, entries=entries), gathered)
+        if lines % TOLD == 0:
+            tell(lines)
+    tell(lines)
+    return _checkpoint(replace(build, offset=offset, lines=lines, entries=entries), gathered)
 
 
 def _checkpoint(build: Build, gathered: "Gathered") -> Build:
@@ -185,7 +189,7 @@ class Gathered:
                 if any(chunk := bytes(bitmap[start : start + CHUNK])):
                     pipeline.setrange(part, start, chunk)
             pipeline.pexpire(part, PART_MS)
-            pipeline.bitop("OR", key, key, part)
+            pipeline.execute_command("BITOP", "OR", key, key, part)  # redis-py does not know that they share a slot
             pipeline.pexpire(key, BUILT_MS)
             pipeline.unlink(part)
             pipeline.execute()

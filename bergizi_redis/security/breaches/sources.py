@@ -7,6 +7,7 @@ taken as it is.
 
 import hashlib
 import re
+from binascii import unhexlify
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,9 @@ class Source:
     def _entry(self, line: bytes, at_least: int) -> bytes | None:
         if self.is_digests:
             found = DIGEST.fullmatch(line)
-            seen = found is not None and int(found[2] or at_least) >= at_least
-            return bytes.fromhex(found[1].decode()) if found is not None and seen else None
+            if found is None or (at_least > 1 and int(found[2] or at_least) < at_least):
+                return None
+            return unhexlify(found[1])
         password = line.rstrip(b"\r\n")
         try:
             return entry_of(password.decode()) if password else None
