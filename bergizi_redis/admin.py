@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from bergizi_redis.conf import config, import_setting
+from bergizi_redis.admin_scope import own_tenant, scope_of
 from bergizi_redis.exceptions import TenantError
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.models import Session
@@ -34,24 +34,11 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.identity import is_sid
 from bergizi_redis.sessions.info import SessionInfo, info_of
-from bergizi_redis.tenancy import tenant_from_user
+
+__all__ = ["SessionAdmin", "own_tenant"]
 
 PAGE = 50
 LIST = "admin:bergizi_redis_session_changelist"
-
-
-def own_tenant(request: HttpRequest) -> Iterable[str] | None:
-    """The default of ``SESSION_ADMIN_TENANTS``: a superuser looks after all, others after their own tenant."""
-    if request.user.is_superuser:
-        return None
-    tenant = tenant_from_user(request)
-    return [tenant] if tenant else []
-
-
-def scope_of(request: HttpRequest) -> tuple[str, ...] | None:
-    """The tenants that this request may look after; None: all, and sessions without a tenant."""
-    found = import_setting("SESSION_ADMIN_TENANTS", config.SESSION_ADMIN_TENANTS)(request)
-    return None if found is None else tuple(validated_tenant(tenant) for tenant in found)
 
 
 @dataclass(frozen=True, slots=True)
