@@ -7,6 +7,7 @@ list is read, and removed there. Anonymous sessions are not listed.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -64,8 +65,26 @@ def _notes_seen(index: str) -> bool:
     return is_tenants(index) or (bool(config.SESSION_LIMIT) and config.SESSION_LIMIT_POLICY == "evict")
 
 
-def add(sid: str, indices: list[str], life: int) -> Exchange[None]:
-    raise_first((yield from evaluate_all(adding(sid, indices, life))))
+def add(sid: str, indices: list[str], life: int) -> Exchange[list[str]]:
+    """List a session; returns the indices that did not have it."""
+    replies = yield from evaluate_all(adding(sid, indices, life))
+    raise_first(replies)
+    return fresh(indices, replies)
+
+
+def fresh(indices: list[str], replies: list[Any]) -> list[str]:
+    """Those that did not have the session before, by the replies of ``calls_to_add``.
+
+    Where the session then turns out to have ended, they must forget it. The others may keep it: whoever has ended it
+    takes it off, and the sweeper tells of one that ran out.
+    """
+    return [index for index, reply in zip(indices, replies, strict=False) if reply]
+
+
+def verify(sid: str, fresh: list[str]) -> Exchange[None]:
+    """Take a session off these indices if it does not live: 1 round trip, or 2."""
+    if sid not in (yield from records([sid])):
+        yield from remove([(sid, fresh)])
 
 
 def adding(sid: str, indices: list[str], life: int, *, is_there: bool = True) -> list[Call]:

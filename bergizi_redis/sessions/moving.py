@@ -139,11 +139,15 @@ def moving_of(key: str, found: Found) -> Moving:
 
 def adopt(this: Moving) -> Exchange[Adopted]:
     """Write it, unless it is here or has ended here: 2 round trips, 1 for an anonymous one."""
+    fresh = list[str]()
     if indices := index.index_keys(this.record.user_id, this.record.tenant):
-        yield from index.add(this.sid, indices, this.life)
+        fresh = yield from index.add(this.sid, indices, this.life)
     fields = [item for pair in this.record.raw.items() for item in pair]
     where = [keys.session(this.sid), keys.session_moved(this.sid)]
-    return Adopted(int((yield from evaluate(script("session_adopt"), where, [this.life, *fields]))))
+    adopted = Adopted(int((yield from evaluate(script("session_adopt"), where, [this.life, *fields]))))
+    if adopted is Adopted.ENDED:
+        yield from index.remove([(this.sid, fresh)])
+    return adopted
 
 
 def _encoded(data: dict[str, Any], sid: str) -> dict[bytes, bytes]:

@@ -168,10 +168,16 @@ def place_for(
     return (yield from admit(sid, user_id, life, quota, target.tenant, replaced))
 
 
-def list_with(place: Place | None, sid: str, indices: list[str], life: int, *, is_there: bool) -> Exchange[list[Event]]:
-    """List the session, and end those that make room for it: one round trip. Returns who was evicted."""
+def list_with(
+    place: Place | None, sid: str, indices: list[str], life: int, *, is_there: bool
+) -> Exchange[tuple[list[Event], list[str]]]:
+    """List the session, and end those that make room for it: one round trip.
+
+    Returns who was evicted, and the indices that did not have the session before.
+    """
     # The user's own index has the sid from its admission on.
-    calls = index.adding(sid, indices if place is None else indices[1:], life, is_there=is_there)
+    given = 0 if place is None else 1
+    calls = index.adding(sid, indices[given:], life, is_there=is_there)
     leaving = () if place is None else place.leaving
     ending = [_evicting(other, place.user_id, EVICTED) for other in leaving] if place is not None else []
     replies = yield from evaluate_all([*calls, *ending])
@@ -181,7 +187,7 @@ def list_with(place: Place | None, sid: str, indices: list[str], life: int, *, i
         if reply is not None:
             user_id, tenant = (part.decode("utf-8", "replace") for part in reply)
             events.append(Event(False, other, user_id, tenant or None, EVICTED))
-    return events
+    return events, [*indices[:given], *index.fresh(indices[given:], replies)]
 
 
 def settling(place: Place) -> Call:

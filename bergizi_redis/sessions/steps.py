@@ -111,11 +111,12 @@ def touch_due(record: Record) -> bool:
 def touch(sid: str, record: Record) -> Exchange[Record | None]:
     """Move the idle deadline on, in the session and its indices; one round trip."""
     life = int(1000 * (record.cookie_age() or 0))
-    change = change_of({}, {}, {SEEN: 0, INDEXED: life})
-    write = Call(script("session_save"), keys.session(sid), change.arguments("update", life), beside(sid))
-    listing = index.calls_to_add(sid, index.index_keys(record.user_id, record.tenant), life)
-    replies = yield from evaluate_all([*listing, write])
-    raise_first(replies)
+    arguments = change_of({}, {}, {SEEN: 0, INDEXED: life}).arguments("update", life)
+    write = Call(script("session_save"), keys.session(sid), arguments, beside(sid))
+    indices = index.index_keys(record.user_id, record.tenant)
+    raise_first(replies := (yield from evaluate_all([*index.calls_to_add(sid, indices, life), write])))
+    if fresh := index.fresh(indices, replies):  # the index was lost, or the session has ended meanwhile
+        yield from index.verify(sid, fresh)
     alive = replies[-1] is not None and int(replies[-1][1]) > 0
     return _written(record.raw, {SEEN: 0, INDEXED: life}, replies[-1]) if alive else None
 
@@ -180,18 +181,18 @@ def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     old = [] if this.create else index.index_keys(this.base.user_id, this.base.tenant)
     new = index.index_keys(target.user_id, target.tenant)
     life = this.life_capped(moments)
-    place, gone = None, list[Event]()
+    place, gone, fresh = None, list[Event](), list[str]()
     if new and life > 0 and (new != old or LOGGED_IN in moments or _index_behind(this.base, life)):
         # Before the session is written, so that a crash leaves a ghost and never an unlisted session.
         if this.quota is not None and new != old:
             place = yield from quotas.place_for(this.sid, target, life, this.quota, this.place, this.replaced)
-        gone = yield from quotas.list_with(place, this.sid, new, life, is_there=new == old)
+        gone, fresh = yield from quotas.list_with(place, this.sid, new, life, is_there=new == old)
         moments[INDEXED] = life
     reply = yield from _write(this, after, moments)
     ended = reply is not None and int(reply[1]) <= 0
     events = [] if reply is None else _events(this, target, ended=ended)
     off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in gone]
-    dropped = [] if reply is None else [key for key in dict.fromkeys([*old, *new]) if ended or key not in new]
+    dropped = fresh if reply is None else [key for key in dict.fromkeys([*old, *new]) if ended or key not in new]
     settled = [] if place is None else [quotas.settling(place)]
     yield from index.remove([*off, (this.sid, dropped)], [*settled, *statistics.calls_for([*gone, *events])])
     if reply is None:
@@ -209,8 +210,7 @@ def _write(this: Save, after: dict[bytes, bytes], moments: dict[bytes, int]) -> 
 
 
 def _index_behind(base: Record, life: int) -> bool:
-    indexed = base.number(INDEXED)
-    return indexed is None or abs(base.server_now + life - indexed) > index.drift_allowed()
+    return abs(base.server_now + life - (base.number(INDEXED) or 0)) > index.drift_allowed()
 
 
 def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:

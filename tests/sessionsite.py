@@ -1,0 +1,70 @@
+"""A site with sessions of two users at one kitchen, and what must be true of its lists and counts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bergizi_redis import keys
+from bergizi_redis.sessions import index
+from bergizi_redis.sessions import service as sessions
+from bergizi_redis.sessions.asking import ask
+from bergizi_redis.sessions.record import Record
+from tests.sessionacts import PROFILE, TENANT
+
+SARI, OTHER = "sari", "budi"
+
+
+@dataclass
+class Site:
+    raw: Any  # a plain client
+    settings: Any
+    prefix: str = ""
+
+    def open(self, prefix: str, **config: Any) -> None:
+        self.prefix = prefix
+        self.settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 5.0, **config}
+        self.settings.CACHES = {"default": {**self.settings.CACHES["default"], "KEY_PREFIX": prefix}}
+        self.bystander = sessions.create_session(OTHER, TENANT, **PROFILE)
+
+    def live(self) -> dict[str, Record]:
+        """Logged-in sessions, whatever the lists say."""
+        sids = [name.decode()[-34:].translate({123: None, 125: None})
+                for name in self.raw.scan_iter(f"{self.prefix}:session:*", count=10_000)]  # fmt: skip
+        found = ask(index.records(sids)) if sids else {}
+        return {sid: record for sid, record in found.items() if record.user_id is not None}
+
+    def listed(self, key: str) -> set[str]:
+        now = self.raw.time()[0] * 1000
+        return {sid.decode() for sid in self.raw.zrangebyscore(key, now, "+inf")}
+
+    def lists(self) -> dict[str, set[str]]:
+        named = (keys.user_sessions(SARI), keys.user_sessions(OTHER), keys.tenant_sessions(TENANT))
+        return {key: self.listed(key) for key in named}
+
+    def later(self) -> None:
+        """A minute has gone by: what was on its way has come, or never will."""
+        for key in self.lists():
+            for sid, score in self.raw.zrange(key, 0, -1, withscores=True):
+                self.raw.zadd(key, {sid: int(score) + ((score % 1) * 2048 - 60) % 2048 / 2048})
+
+    def nothing_hides(self) -> None:
+        for sid, record in self.live().items():
+            for key in index.index_keys(record.user_id, record.tenant):
+                assert sid in self.listed(key), f"{sid} of {record.user_id} lives, and {key} does not show it"
+
+    def is_exact(self) -> None:
+        """Every list and count, without anything that puts them right."""
+        live = self.live()
+        for user_id in (SARI, OTHER):
+            of_user = {sid for sid, one in live.items() if one.user_id == user_id}
+            assert self.listed(keys.user_sessions(user_id)) == of_user
+        assert self.listed(keys.tenant_sessions(TENANT)) == set(live)
+        assert sessions.stats(TENANT).live == len(live)
+
+    def is_right(self) -> None:
+        """What lists show, and after that the counts: reading a list drops ghosts."""
+        live = self.live()
+        for user_id in (SARI, OTHER):
+            of_user = {sid for sid, one in live.items() if one.user_id == user_id}
+            assert {info.public_id for info in sessions.sessions_for_user(user_id)} == of_user
+        assert {info.public_id for info in sessions.sessions_for_tenant(TENANT)} == set(live)
+        self.is_exact()
