@@ -1,0 +1,34 @@
+"""Django's test runner, which writes down what ran and how it failed. It is loaded before any test is."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from unittest import TestSuite, TextTestResult
+
+from django.contrib.sessions import middleware
+from django.test.runner import DiscoverRunner
+from django.test.utils import iter_test_cases  # type: ignore[attr-defined]
+
+from bergizi_redis.sessions.middleware import SessionMiddleware
+
+if os.environ["SUITE_MIDDLEWARE"] == "ours":
+    # Under Django's name, so that it is ours wherever a test's settings name it or a test imports it.
+    middleware.SessionMiddleware = SessionMiddleware  # type: ignore[misc]
+
+
+class Recorder(DiscoverRunner):
+    """``{"ran": [id, ...], "failed": {id: traceback}}`` goes to the file ``SUITE_REPORT``."""
+
+    def build_suite(self, *args: Any, **kwargs: Any) -> TestSuite:
+        left_out = os.environ["SUITE_LEAVES_OUT"].split()
+        built = super().build_suite(*args, **kwargs)
+        return TestSuite(test for test in iter_test_cases(built) if test.id() not in left_out)
+
+    def run_suite(self, suite: TestSuite, **kwargs: Any) -> "TextTestResult[Any]":
+        ran = [test.id() for test in iter_test_cases(suite)]
+        result = super().run_suite(suite, **kwargs)
+        wrong = [*result.failures, *result.errors, *((test, "passed") for test in result.unexpectedSuccesses)]
+        failed = {getattr(test, "test_case", test).id(): told for test, told in wrong}  # a subtest counts as its test
+        Path(os.environ["SUITE_REPORT"]).write_text(json.dumps({"ran": ran, "failed": failed}))
+        return result
