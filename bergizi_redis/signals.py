@@ -3,7 +3,8 @@
 ``tags_invalidated(sender, tenant, tags)``: after the tags were bumped. ``tenant`` is None for every tenant.
 ``cache_lied(sender, key, domain, tenant)``: a hit was computed again (``VERIFY_SAMPLE``) and was wrong.
 ``session_started / session_ended(sender, sid, user_id, tenant, reason)``.
-``session_expired(sender, sid, tenant)``: a session that nobody ended has run out; told once, within some minutes.
+``session_expired(sender, sid, user_id, tenant)``: nobody ended it, it ran out; told once, within some minutes. The user
+is None where the tenant's activity no longer tells.
 ``sessions_revoked(sender, sid, user_id, tenant, actor, reason, ended)``: a revocation, when its clean-up has ended.
 ``session_client_changed(sender, sid, user_id, tenant, before, after, policy)``: another browser sent the cookie.
 ``session_tenant_mismatch(sender, sid, user_id, tenant, visited)``: it was shown to another tenant, and not heeded.

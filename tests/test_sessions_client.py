@@ -455,13 +455,14 @@ def test_django_log_in_and_log_out_are_noted_and_cycling_is_not(visitor: Client)
     assert names(sessions.activity(user)) == ["logged_out", "logged_in"]
 
 
-def test_what_has_run_out_is_in_the_tenants_trail_once_it_is_swept(raw: "redis.Redis") -> None:
+def test_what_has_run_out_is_in_the_trails_once_it_is_swept(raw: "redis.Redis") -> None:
     made = session_of()
     raw.delete(keys.session(made.sid))
     raw.zadd(keys.tenant_sessions("sppg-1"), {made.sid: 1.0})
     assert sweep() == 1
     newest = sessions.activity(tenant="sppg-1")[0]
-    assert (newest.event, newest.sid, newest.user_id) == ("expired", made.sid, "")
+    assert (newest.event, newest.sid, newest.user_id) == ("expired", made.sid, "user123")
+    assert sessions.activity("user123")[0] == newest
 
 
 def test_a_log_in_that_is_denied_is_noted(policy: Callable[..., None]) -> None:

@@ -51,11 +51,12 @@ def known_scripts(raw: Any) -> None:
 
 
 @pytest.fixture
-def expired() -> Iterator[list[tuple[str, str | None]]]:
-    log: list[tuple[str, str | None]] = []
+def expired() -> Iterator[list[tuple[str, str | None, str | None]]]:
+    """Public id, user and tenant, as ``session_expired`` told them."""
+    log: list[tuple[str, str | None, str | None]] = []
 
-    def note(sid: str, tenant: str | None, **_: Any) -> None:
-        log.append((sid, tenant))
+    def note(sid: str, user_id: str | None, tenant: str | None, **_: Any) -> None:
+        log.append((sid, user_id, tenant))
 
     signals.session_expired.connect(note)
     yield log
@@ -70,10 +71,30 @@ def test_what_has_run_out_is_told_and_counted_once(raw: Any, expired: list[Any])
     run_out(raw, gone, other)
     assert sessions.stats(TENANT).live == 1  # exact before any sweep
     assert sweeping.sweep() == 2
-    assert sorted(expired) == sorted([(gone.sid, TENANT), (other.sid, "sppg-2")])
+    assert sorted(expired) == sorted([(gone.sid, "sari", TENANT), (other.sid, "budi", "sppg-2")])
     assert sweeping.sweep() == 0
     assert sessions.stats(TENANT).today.expired == sessions.stats("sppg-2").today.expired == 1
     assert [info.public_id for info in sessions.sessions_for_tenant(TENANT)] == [kept.sid]
+
+
+def test_whose_session_ran_out_is_told_as_far_as_the_tenants_trail_goes(
+    raw: Any, expired: list[Any], settings: Any
+) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "ACTIVITY_LENGTH": 50}  # 250 of a tenant
+    forgotten = session_of("budi")
+    made = [session_of(f"user{number}") for number in range(249)]
+    last = session_of("sari")
+    run_out(raw, forgotten, made[0], last)
+    assert sweeping.sweep() == 3
+    assert sorted(expired) == sorted([
+        (forgotten.sid, None, TENANT), (made[0].sid, "user0", TENANT), (last.sid, "sari", TENANT),
+    ])  # fmt: skip
+    assert [entry.event for entry in sessions.activity("sari")] == ["expired", "logged_in"]
+    run_out(raw, made[1])
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "ACTIVITY_LENGTH": 0}
+    raw.delete(keys.tenant_activity(TENANT))
+    assert asyncio.run(sweeping.asweep()) == 1
+    assert expired[-1] == (made[1].sid, None, TENANT)
 
 
 def test_sessions_without_a_tenant_are_swept_too(raw: Any, expired: list[Any]) -> None:
@@ -83,7 +104,7 @@ def test_sessions_without_a_tenant_are_swept_too(raw: Any, expired: list[Any]) -
     raw.delete(keys.session(session.sid or ""))
     raw.zadd(keys.tenant_sessions(None), {session.sid: 1000.0})
     assert asyncio.run(sweeping.asweep()) == 1
-    assert expired == [(session.sid, None)]
+    assert expired == [(session.sid, None, None)]
 
 
 def test_four_sweepers_at_once_tell_each_session_once(raw: Any, expired: list[Any], monkeypatch: Any) -> None:
@@ -99,7 +120,7 @@ def test_four_sweepers_at_once_tell_each_session_once(raw: Any, expired: list[An
     with ThreadPoolExecutor(4) as threads:
         told = sum(threads.map(one, range(4)))
     assert told == len(expired) == 100
-    assert {sid for sid, _ in expired} == {session.sid for session in made}
+    assert {sid for sid, *_ in expired} == {session.sid for session in made}
     assert sum(sessions.stats(f"sppg-{number}").today.expired for number in range(3)) == 100
 
 
@@ -110,7 +131,7 @@ def test_reading_a_list_takes_nothing_from_the_sweeper(raw: Any, expired: list[A
     assert sessions.sessions_for_tenant(TENANT) == []
     assert paging.page_for_tenant(TENANT).total == 0
     assert sweeping.sweep() == 1
-    assert expired == [(made.sid, TENANT)]
+    assert expired == [(made.sid, "sari", TENANT)]
 
 
 def test_two_sweepers_that_saw_the_same_entries_share_them(raw: Any, expired: list[Any]) -> None:
@@ -331,4 +352,4 @@ def test_limits_pages_and_sweeps_work_across_slots(
     client.delete(keys.session(alive[0].sid))
     client.zadd(keys.tenant_sessions(f"{policy}-1"), {alive[0].sid: 1000.0})
     assert sweeping.sweep() == 1
-    assert expired == [(alive[0].sid, f"{policy}-1")]
+    assert expired == [(alive[0].sid, alive[0].user_id, f"{policy}-1")]
