@@ -10,7 +10,8 @@
 
 Written in the round trip that notes the event anyway. Bounded by ``ACTIVITY_LENGTH`` entries and ``ACTIVITY_DAYS``; no
 trail is a reason for a request to fail, so under a full server an entry may be missing: the audit trail is another
-thing. A user's is a list of some 160 bytes, a tenant's a stream. What stands in it obeys ``SESSION_CLIENT_PRIVACY``.
+thing. A user's is a list of some 160 bytes, a tenant's a stream; an entry leaves out what its key says. What stands in
+it obeys ``SESSION_CLIENT_PRIVACY``.
 When Redis is down: reading raises ``RedisUnavailable``.
 """
 
@@ -38,6 +39,11 @@ NAMED = {
     "client_changed": "client_changed",
     "tenant_mismatch": "tenant_mismatch",
 }
+LETTERS = {  # as the entries have it
+    "logged_in": "i", "logged_out": "o", "expired": "x", "revoked": "r", "evicted": "e", "denied": "d",
+    "client_changed": "c", "tenant_mismatch": "t",
+}  # fmt: skip
+EVENTS = {letter: event for event, letter in LETTERS.items()}
 OF_TENANT = 5  # times as many entries as of a user
 DAY = 86400 * 1000  # ms
 
@@ -45,7 +51,7 @@ DAY = 86400 * 1000  # ms
 @dataclass(frozen=True, slots=True)
 class Activity:
     """One entry. ``at`` is aware (UTC), by the server's clock; ``sid`` is "" of a log-in that was denied,
-    ``user_id`` of a session that ran out, for whose it was went with it: only its tenant's trail has that."""
+    ``user_id`` of a session that ran out and whose log-in no trail tells of any more, see ``owners``."""
 
     at: datetime
     event: str
@@ -64,15 +70,20 @@ def calls_for(events: Iterable[Event]) -> list[Call]:
 def _calls(event: Event) -> list[Call]:
     if not (length := config.ACTIVITY_LENGTH):
         return []
-    told = [NAMED[event.reason], event.sid, event.user_id, event.tenant, event.ip, event.client]
-    entry, kept = json.dumps(told, separators=(",", ":"), ensure_ascii=False), config.ACTIVITY_DAYS * DAY
-    note = script("session_activity")
+    note, kept = script("session_activity"), config.ACTIVITY_DAYS * DAY
     calls = []
     if event.user_id:
+        entry = _entry(event, "", event.tenant)
         calls.append(Call(note, keys.user_activity(event.user_id), ["list", length, kept, entry]))
     if event.tenant and TENANT_PATTERN.fullmatch(event.tenant):
+        entry = _entry(event, event.user_id, "")
         calls.append(Call(note, keys.tenant_activity(event.tenant), ["stream", OF_TENANT * length, kept, entry]))
     return calls
+
+
+def _entry(event: Event, user_id: str, tenant: str | None) -> str:
+    told = [LETTERS[NAMED[event.reason]], event.sid, user_id, tenant, event.ip, event.client]
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
 
 def activity(user_id: object | None = None, tenant: str | None = None, limit: int = 50) -> list[Activity]:
@@ -101,15 +112,19 @@ def _trail(user_id: object | None, tenant: str | None, limit: int) -> Exchange[l
         last = limit - 1 if scope is None else -1
         entries = yield lambda client: client.lrange(keys.user_activity(user_id), 0, last)
     since = datetime.now(UTC) - timedelta(days=config.ACTIVITY_DAYS)
-    read = (_read(entry) for entry in entries)
+    owner = None if user_id is None else str(user_id)
+    read = (_read(entry, owner, scope) for entry in entries)
     return [each for each in read if each and each.at >= since and scope in (None, each.tenant)][:limit]
 
 
-def _read(entry: bytes) -> Activity | None:
-    """None for what is no entry of ours."""
+def _read(entry: bytes, owner: str | None, scope: str | None) -> Activity | None:
+    """An entry of the trail of ``owner``, or of ``scope`` where there is none; None for what is no entry of ours."""
     ms, _, told = entry.partition(b" ")
     try:
-        event, sid, user_id, tenant, ip, client = json.loads(told)
-        return Activity(datetime.fromtimestamp(int(ms) / 1000, UTC), event, sid, user_id, tenant, ip, client)
+        letter, sid, user_id, tenant, ip, client = json.loads(told)
+        whose = user_id if owner is None else owner
+        where = scope if owner is None else tenant
+        at = datetime.fromtimestamp(int(ms) / 1000, UTC)
+        return Activity(at, EVENTS.get(letter, letter), sid, whose, where, ip, client)
     except (ValueError, TypeError, OverflowError):
         return None
