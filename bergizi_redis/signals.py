@@ -18,6 +18,7 @@ accounts tried from ``network``; ``distributed``, ``identifier`` tried from many
 the tenant fail. What does not apply is None; ``count`` is an estimate (HyperLogLog, 0.8 %), of ``failures`` a percentage.
 ``success_after_failures(sender, identifier, tenant, scope, failures, user, ip, request)``: the right password, after
 failures that would be no surprise from a guesser. ``identifier`` is canonical, ``tenant`` "@" without one, seconds.
+``security_alert(sender, alert)``: a ``security.alerts.Alert`` was raised, or is over (``alert.is_over``).
 """
 
 from django.dispatch import Signal
@@ -35,3 +36,4 @@ account_locked = Signal()
 account_unlocked = Signal()
 spray_detected = Signal()
 success_after_failures = Signal()
+security_alert = Signal()

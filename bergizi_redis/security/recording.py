@@ -74,7 +74,7 @@ def recorded(one: Draft) -> Steps[Entry]:
     if not receipt.times:
         yield Deliver(entry)
     if POSTPONED:
-        COURIER.send(lambda: run(replayed()), "events that waited for Redis")
+        COURIER.send_once(lambda: run(replayed()), "events that waited for Redis")
     return entry
 
 

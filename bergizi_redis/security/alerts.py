@@ -1,0 +1,143 @@
+"""Alerts: what somebody should look at now, told once, and told again when it is over.
+
+| kind | subject | over |
+| --- | --- | --- |
+| ``locked`` | a user; all who are unknown at a tenant | when it is unlocked, or quiet |
+| ``spray`` | a network that tries many accounts | when it is quiet |
+| ``distributed`` | a user, tried from many networks | when it is quiet |
+| ``failures`` | a tenant, most of whose log-ins fail | when it is quiet |
+| ``success_after_failures`` | a user | – |
+| ``chain_broken`` | an audit trail | when it verifies again |
+
+Promise: one alert for each subject, by whichever process comes first, until it is over; quiet is ``ALERT_WINDOW``
+without another. At most ``ALERT_LIMIT`` of a kind and tenant in a window, the rest are logged alone. Where they go: see
+``delivery``. One round trip each; when Redis is down, the log alone. Nothing here raises for that.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from bergizi_redis import auditkeys
+from bergizi_redis.conf import config
+from bergizi_redis.connections import explain
+from bergizi_redis.security.delivery import deliver
+from bergizi_redis.security.steps import RunScript, Steps, run
+
+logger = logging.getLogger("bergizi_redis.security")
+
+LOCKED, SPRAY, DISTRIBUTED, FAILURES = "locked", "spray", "distributed", "failures"
+SUCCESS, BROKEN = "success_after_failures", "chain_broken"
+TEXTS = {
+    LOCKED: ("An account was locked", "The account is unlocked"),
+    SPRAY: ("One network is trying many accounts", "The network is quiet again"),
+    DISTRIBUTED: ("Many networks are trying one account", "The account is quiet again"),
+    FAILURES: ("Most log-ins of a tenant fail", "The log-ins of the tenant are well again"),
+    SUCCESS: ("The right password, after many wrong ones", ""),
+    BROKEN: ("An audit trail was tampered with", "The audit trail verifies again"),
+}
+MOST_OPEN = 10_000
+AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """``subject``: what it is about, "" for all of the tenant; ``facts``: plain values; ``at``: unix seconds."""
+
+    kind: str
+    subject: str
+    tenant: str | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    at: float = field(default_factory=time.time)
+    is_over: bool = False
+
+    @property
+    def ident(self) -> str:
+        text = json.dumps([self.kind, self.tenant, self.subject]).encode()
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    @property
+    def title(self) -> str:
+        return TEXTS[self.kind][self.is_over]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "kind": self.kind, "title": self.title, "subject": self.subject, "tenant": self.tenant,
+            "over": self.is_over, "at": round(self.at, 3), "facts": dict(self.facts),
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, text: str) -> "Alert":
+        """Raises ``ValueError``, ``KeyError``, ``TypeError`` for what is none."""
+        told = json.loads(text)
+        return cls(told["kind"], told["subject"], told["tenant"], told["facts"], told["at"])
+
+
+def raise_alert(alert: Alert, quiet: float = 0) -> bool:
+    """Tell of it, unless it is open already; whether it was told. ``quiet``: seconds, if above ``ALERT_WINDOW``."""
+    return _opened(alert, quiet) if config.ALERTS else False
+
+
+def _opened(alert: Alert, quiet: float) -> bool:
+    try:
+        found = run(_raised(alert, quiet))
+    except RedisError as error:
+        logger.error("An alert was not told (%s): %s", explain(error), alert.told, extra={"action": "alert_untold"})
+        return False
+    if found == 1:
+        deliver(alert)
+    elif found == -1:
+        logger.warning("One alert too many: %s", alert.told, extra={"action": "alert_limited"})
+    return found == 1
+
+
+def _raised(alert: Alert, quiet: float) -> Steps[int]:
+    window = round(config.ALERT_WINDOW * 1000)
+    keys = [auditkeys.alerts(part) for part in ("open", "texts", "counts")]
+    limited = f"{alert.kind}:{alert.tenant or ''}"
+    arguments: list[str | int] = [
+        alert.ident, json.dumps(alert.told), max(window, round(quiet * 1000)), limited, window, config.ALERT_LIMIT,
+        MOST_OPEN,
+    ]  # fmt: skip
+    return int((yield RunScript("alert_raise", keys, arguments)))
+
+
+def end_alert(kind: str, subject: str, tenant: str | None) -> bool:
+    """It is over: tell of that, if it was open."""
+    return bool(config.ALERTS) and bool(_closed(Alert(kind, subject, tenant).ident))
+
+
+def end_due_alerts() -> int:
+    """Tell of those that are over because it was quiet; how many. Any process may ask; each is told by one."""
+    return _closed("") if config.ALERTS else 0
+
+
+def _closed(ident: str) -> int:
+    keys = [auditkeys.alerts(part) for part in ("open", "texts")]
+    try:
+        texts = run(_asked(keys, ident))
+    except RedisError as error:
+        logger.error("Alerts were not ended (%s)", explain(error), extra={"action": "alert_untold"})
+        return 0
+    for text in texts:
+        try:
+            alert = replace(Alert.of(text), is_over=True, at=time.time())
+        except (ValueError, KeyError, TypeError):
+            logger.error("What stood among the alerts is none", extra={"action": "alert_unreadable"})
+        else:
+            if alert.title:
+                deliver(alert)
+    return len(texts)
+
+
+def _asked(keys: list[str], ident: str) -> Steps[list[str]]:
+    texts = yield RunScript("alert_close", keys, [ident, AT_ONCE])
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
