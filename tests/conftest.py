@@ -14,6 +14,7 @@ from django.db.models.signals import class_prepared, post_delete, post_save
 from bergizi_redis.cache.fleet import forget_aliases
 from bergizi_redis.cache.listeners import _listeners
 from tests.commandlog import command_log
+from tests.leaks import watching
 from tests.servers import PrivateServer, private_server
 
 ABOUT_TIME = {
@@ -43,7 +44,7 @@ def raw(redis_url: str) -> Iterator["redis.Redis"]:
 
 @pytest.fixture(autouse=True)
 def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iterator[None]:
-    """Give the test its own prefixes in settings, and remove what it left on the shared server."""
+    """Give the test its own prefixes in settings, and remove what it left on the shared server: no secret is in it."""
     # A busy machine may stop for a second; only the tests that are about time have the time that users have.
     is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("hung", "hang"))
     patience = {} if is_about_time else {"REQUEST_BUDGET": 5.0}
@@ -52,11 +53,15 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     for alias in caches.values():
         alias["KEY_PREFIX"] = prefix
     settings.CACHES = caches
-    yield
+    with watching() as watch:
+        yield
     with redis.Redis.from_url(settings.REDIS_URL) as client:
-        if keys := list(client.scan_iter(match=f"{prefix}*", count=1000)):
+        keys = list(client.scan_iter(match=f"{prefix}*", count=1000))
+        leaks = [] if request.node.get_closest_marker("shows_secrets") else watch.leaks(client, keys)
+        if keys:
             client.unlink(*keys)
     forget_aliases()
+    assert not leaks, "\n".join(leaks[:10])
 
 
 @pytest.fixture(autouse=True)

@@ -135,6 +135,7 @@ def test_mapped_addresses_are_those_of_ipv4(who: str) -> None:
     assert tried(who) == "address"
 
 
+@pytest.mark.shows_secrets("a name that is the tag of another key")
 def test_a_name_that_looks_like_an_address_is_a_name(who: str) -> None:
     spray(who, 8)
     for name in (IP, f"{IP}/32", networks_of(IP, "password")[0].tag):

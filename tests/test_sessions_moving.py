@@ -39,7 +39,7 @@ DB, CACHED_DB, CACHE, REDIS_SESSIONS = ENGINES = (
 )
 LIFE = 3 * 3600  # seconds that the old sessions have left
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.shows_secrets("other engines keep the key of the cookie")]
 
 
 @pytest.fixture(autouse=True)

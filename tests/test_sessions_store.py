@@ -339,6 +339,7 @@ def test_the_key_of_the_cookie_is_nowhere_in_redis(raw: "redis.Redis", prefix: s
     assert session.session_key[:12].encode() not in text
 
 
+@pytest.mark.shows_secrets("a public id is sent as a key")
 def test_the_public_id_sent_as_a_cookie_is_no_session() -> None:
     session = logged_in()
     assert session.sid is not None
