@@ -89,4 +89,8 @@ class LockoutConfig:
     UNLOCK_LINK_SECONDS = Setting(
         1800, "Seconds that an e-mailed link to unlock an account is good for, once.", types=SECONDS, valid=is_positive
     )
+    LOCKED_LOOKS_WRONG = Setting(
+        False, "Answer a refused log-in just as a wrong password, and as late, so that not even the lock shows; the"
+        " owner is not told either. False: 429 with `Retry-After`, alike for names that exist and that do not.",
+    )  # fmt: skip
     REVEAL_LOCK = Setting(False, "Tell the person at the log-in form that the account is locked (and a stranger too).")

@@ -1,6 +1,6 @@
 """The link that unlocks: to its owner only, once, for one lock; a look at it changes nothing, and asking tells nothing.
 
-Seen red: where the script looks at the digest and deletes in two steps, without the lock's generation, where GET unlocks.
+Seen red: where the script does not delete the digest, without the comparison of the generation, and where GET unlocks.
 """
 
 import re
@@ -22,7 +22,7 @@ from django.utils import translation
 from bergizi_redis import lockoutkeys, signals
 from bergizi_redis.security import links, lockout, unlocking
 from bergizi_redis.security.account import Account
-from bergizi_redis.security.steps import arun, run
+from bergizi_redis.security.steps import RunScript, arun, run
 from bergizi_redis.tenancy import use_tenant
 from tests.servers import PrivateServer
 
@@ -116,7 +116,7 @@ def test_of_many_clicks_at_once_one_unlocks(owner: User, raw: "redis.Redis") -> 
 
     def click(_: int) -> int:
         start.wait(10)
-        return int(links.RunScript("lockout_redeem", kept, [digest]).run())
+        return int(RunScript("lockout_redeem", kept, [digest]).run())
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(click, range(8))) == [0] * 7 + [1]

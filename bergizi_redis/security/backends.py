@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
+from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from bergizi_redis.security.account import Account
@@ -80,7 +81,10 @@ class LockoutMixin(_Backend):
     lockout_scope = "password"
 
     def lockout_identifier(self, credentials: Credentials) -> object:
-        """Which account these credentials claim; None when they claim none (a token), and are then not counted."""
+        """Which account these credentials claim; None when they claim none (a token), and are then not counted.
+
+        The first of ``username``, the user model's ``USERNAME_FIELD`` and its e-mail field: override it for others.
+        """
         model = get_user_model()
         for name in ("username", model.USERNAME_FIELD, model.get_email_field_name()):
             if credentials.get(name) is not None:
@@ -163,6 +167,19 @@ class LockoutMixin(_Backend):
 def _given(username: Any, password: Any, others: Credentials) -> Credentials:
     named = {"username": username, "password": password}
     return {**{name: value for name, value in named.items() if value is not None}, **others}
+
+
+def guard(backend: str | type) -> type[Any]:
+    """The backend of a dotted path, guarded: for what is not written here, such as LDAP. In a module of the project::
+
+        Directory = guard("django_auth_ldap.backend.LDAPBackend")
+
+    and its path, ``"kitchen.auth.Directory"``, in ``AUTHENTICATION_BACKENDS``. ``ImportError`` where there is none.
+    """
+    guarded: Any = import_string(backend) if isinstance(backend, str) else backend
+    if issubclass(guarded, LockoutMixin):
+        return guarded  # type: ignore[no-any-return]
+    return type(guarded.__name__, (LockoutMixin, guarded), {"__doc__": guarded.__doc__, "__module__": __name__})
 
 
 class LockoutModelBackend(LockoutMixin, ModelBackend):

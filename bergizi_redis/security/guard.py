@@ -1,6 +1,7 @@
 """One attempt around one check: paid on the way in, refunded on the way out when it succeeded."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import replace
@@ -10,6 +11,7 @@ from bergizi_redis.addresses import client_ip
 from bergizi_redis.conf import config
 from bergizi_redis.security import counters, counting, devices, telling
 from bergizi_redis.security.account import Account, Debit
+from bergizi_redis.security.floor import FLOOR, as_late_as_a_check
 from bergizi_redis.security.gates import EpochPassed, Passage
 from bergizi_redis.security.networks import networks_of
 from bergizi_redis.security.outage import STAFF
@@ -54,6 +56,7 @@ class Attempt:
         self._passage = Passage(account)
         self._debit: Debit | None = None
         self._announced = False
+        self._began = 0.0
 
     @property
     def remaining(self) -> int:
@@ -90,12 +93,15 @@ class Attempt:
             yield from self._announce()
         if paid.allowed:
             counters.add("allowed")
+            self._began = time.monotonic()
             return
         counters.add(f"refused.{paid.reason}")
         error = AccountLocked(paid.status.retry_after, paid.reason)
         _note(self.request, error)
         logger.warning("A log-in was refused", extra={**self._extra("login_refused"), "reason": paid.reason})
         yield telling.refused(self.account, error, self.ip, self._seen)
+        if config.LOCKED_LOOKS_WRONG:
+            yield from as_late_as_a_check()
         raise error
 
     def _pay(self) -> Steps[Debit]:
@@ -115,6 +121,7 @@ class Attempt:
         if self._debit is None:
             return
         if not self.has_succeeded:
+            FLOOR.note(time.monotonic() - self._began)
             if self._debit.closed:
                 yield from self._announce()
             return

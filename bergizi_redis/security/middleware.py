@@ -75,6 +75,8 @@ class LockoutMiddleware:
             give(request, response, box.trusted)
         if (refusal := box.last) is None:
             return response  # type: ignore[no-any-return]
+        if config.LOCKED_LOOKS_WRONG and not config.REVEAL_LOCK:
+            return response  # type: ignore[no-any-return]
         if response.status_code == 429:
             response.headers.setdefault("Retry-After", str(refusal.retry_after))
             return response  # type: ignore[no-any-return]
