@@ -3,9 +3,11 @@
 Any number of processes may run it at any time: an expired entry is claimed by one of them, in the step that counts it.
 No keyspace events, no CONFIG. It runs once a minute behind a response, in whatever process that is, and with
 ``manage.py redis_sessions sweep``. ``session_expired`` is sent after the claim: a process that is killed between the
-two has counted a session and told nobody; none is told twice. Whose session it was is not known any more.
+two has counted a session and told nobody; none is told twice. Whose session it was is gone with it; the tenant's
+activity still tells, unless the log-in is beyond its last entries (``ACTIVITY_LENGTH``, five times) or was none: a
+session that moved in, or without a tenant. Then the user is None.
 
-Round trips: 1 where another process is at it; else 2, and 2 or 3 for each batch. When Redis is down: ``sweep`` raises
+Round trips: 1 where another process is at it; else 2, and 2 to 5 for each batch. When Redis is down: ``sweep`` raises
 ``RedisUnavailable``; behind a response it is logged, and tried again a minute later.
 """
 
@@ -23,6 +25,7 @@ from bergizi_redis.sessions import activity, index, statistics
 from bergizi_redis.sessions.asking import Call, aask, ask, evaluate_all, raise_first
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.events import Event
+from bergizi_redis.sessions.owners import owners_of
 from bergizi_redis.sessions.revoking import aresume_revocations, resume_revocations, resume_small
 
 logger = logging.getLogger("bergizi_redis.sessions")
@@ -33,7 +36,7 @@ TENANTS_AT_ONCE = 100
 ENTRIES_AT_ONCE = 200  # of each tenant in one go
 AT_REQUEST = 0.3  # seconds that one round of sweeping may take behind a response
 
-Expired = list[tuple[str | None, str]]
+Expired = list[tuple[str | None, str, str | None]]  # tenant, sid, user
 
 
 def sweep() -> int:
@@ -56,8 +59,8 @@ async def asweep() -> int:
     for tenants in _some(await aask(_tenants(0), budget=config.COMMAND_TIMEOUT)):
         while True:
             expired, more = await aask(_claimed(tenants), budget=config.COMMAND_TIMEOUT)
-            for tenant, sid in expired:
-                await signals.session_expired.asend_robust(SessionStore, sid=sid, tenant=tenant)
+            for tenant, sid, user_id in expired:
+                await signals.session_expired.asend_robust(SessionStore, sid=sid, user_id=user_id, tenant=tenant)
             told += len(expired)
             if not more:
                 break
@@ -88,8 +91,8 @@ SWEEPER = Sweeper()
 
 
 def _tell(expired: Expired) -> None:
-    for tenant, sid in expired:
-        signals.session_expired.send_robust(SessionStore, sid=sid, tenant=tenant)
+    for tenant, sid, user_id in expired:
+        signals.session_expired.send_robust(SessionStore, sid=sid, user_id=user_id, tenant=tenant)
 
 
 def _some(tenants: list[str | None]) -> Iterator[list[str | None]]:
@@ -130,13 +133,26 @@ def _claimed(tenants: list[str | None]) -> Exchange[tuple[Expired, bool]]:
             calls += index.calls_to_add(sid, [keys.tenant_sessions(tenant)], left)
     replies = yield from evaluate_all([*(_claim(tenant, sids, beyond) for tenant, sids in claims.items()), *calls])
     raise_first(replies)
-    relisted = zip(behind, replies[len(claims) :], strict=True)
     # Those that somebody has taken off meanwhile have ended.
-    yield from index.remove((sid, index.fresh([listing], [reply])) for (sid, listing), reply in relisted)
-    expired = [(tenant, sid.decode()) for tenant, sids in zip(claims, replies, strict=False) for sid in sids]
-    if calls := activity.calls_for(Event(False, sid, "", tenant, "expired") for tenant, sid in expired):
+    off = [
+        (sid, index.fresh([listing], [reply]))
+        for (sid, listing), reply in zip(behind, replies[len(claims) :], strict=True)
+    ]
+    yield from index.remove(off)
+    ended = {tenant: [sid.decode() for sid in sids] for tenant, sids in zip(claims, replies, strict=False)}
+    return (yield from _with_owners(ended)), is_full
+
+
+def _with_owners(ended: dict[str | None, list[str]]) -> Exchange[Expired]:
+    """Say whose they were, and note it in the trails: 2 round trips."""
+    if not any(ended.values()):
+        return []
+    owners = yield from owners_of(ended)
+    expired = [(tenant, sid, owners.get(sid)) for tenant, sids in ended.items() for sid in sids]
+    events = [Event(False, sid, user_id or "", tenant, "expired") for tenant, sid, user_id in expired]
+    if calls := activity.calls_for(events):
         yield from evaluate_all(calls)
-    return expired, is_full
+    return expired
 
 
 def _claim(tenant: str | None, sids: list[str], beyond: int) -> Call:
