@@ -25,6 +25,8 @@ class BergiziRedisConfig(AppConfig):
         connect_statistics()
         if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
             connect_sessions()
+        if apps.is_installed("django.contrib.auth"):
+            connect_audit()
 
 
 def connect_restarts() -> None:
@@ -73,3 +75,12 @@ def connect_sessions() -> None:
     request_finished.connect(SWEEPER.at_request, dispatch_uid="bergizi_redis.sessions.sweep")
     user_logged_in.connect(take_place, dispatch_uid="bergizi_redis.sessions.take_place")
     grants.connect()
+
+
+def connect_audit() -> None:
+    """Record and alert of what happens to users, where the settings say so when it happens."""
+    from bergizi_redis.security import alarming, auditing, userchanges
+
+    auditing.connect()
+    userchanges.connect()
+    alarming.connect()
