@@ -134,11 +134,8 @@ def _claimed(tenants: list[str | None]) -> Exchange[tuple[Expired, bool]]:
     replies = yield from evaluate_all([*(_claim(tenant, sids, beyond) for tenant, sids in claims.items()), *calls])
     raise_first(replies)
     # Those that somebody has taken off meanwhile have ended.
-    off = [
-        (sid, index.fresh([listing], [reply]))
-        for (sid, listing), reply in zip(behind, replies[len(claims) :], strict=True)
-    ]
-    yield from index.remove(off)
+    relisted = zip(behind, replies[len(claims) :], strict=True)
+    yield from index.remove((sid, index.fresh([listing], [reply])) for (sid, listing), reply in relisted)
     ended = {tenant: [sid.decode() for sid in sids] for tenant, sids in zip(claims, replies, strict=False)}
     return (yield from _with_owners(ended)), is_full
 
