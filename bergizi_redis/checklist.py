@@ -53,7 +53,7 @@ WRONG_VALUE = Rule(
 NOT_IMPORTABLE = Rule(
     "NOT_IMPORTABLE",
     "E004",
-    "`TENANT_RESOLVER`, `TENANTS`, `SESSION_LIMIT` or `SESSION_MERGE` names nothing that can be imported and called.",
+    "A setting that is the path of a function names nothing that can be imported and called.",
     "Give the dotted path of a function.",
 )
 WRONG_NETWORK = Rule(
@@ -193,5 +193,33 @@ UNSAFE_BUFFER = Rule(
     "Set appendonly yes there, with appendfsync always or WriteBehind(durable=True), or name another alias.",
     deploy=True,
 )
+NO_PEPPER = Rule(
+    "NO_PEPPER", "E040", "The peppered hasher is listed, and `PASSWORD_PEPPERS` has no secret that it can use.",
+    "Set PASSWORD_PEPPERS = {'2026': os.environ['PEPPER']}, made with secrets.token_urlsafe(48).",
+)  # fmt: skip
+POOR_PEPPER = Rule(
+    "POOR_PEPPER", "W040", "A pepper is the `SECRET_KEY`, or the same as another.",
+    "Give each key id a secret of its own.",
+)  # fmt: skip
+HASHER_NOT_FIRST = Rule(
+    "HASHER_NOT_FIRST", "W041", "The peppered hasher is not the first: new passwords are hashed by another.",
+    "Put 'bergizi_redis.security.hashers.PepperedBCryptPasswordHasher' first; others behind it still verify.",
+)  # fmt: skip
+WEAK_HASHER = Rule(
+    "WEAK_HASHER", "W042", "The first hasher is fast to try, reads 72 bytes alone, or has a cost below 12.",
+    "Put a slow one first; users move to it at log-in.",
+)  # fmt: skip
+NO_VALIDATOR = Rule(
+    "NO_VALIDATOR", "W043", "New passwords may be common, or shorter than 15 characters.",
+    "Add {'NAME': 'bergizi_redis.security.validators.PolicyValidator'} to AUTH_PASSWORD_VALIDATORS.",
+)  # fmt: skip
+OLD_HASHER = Rule(
+    "OLD_HASHER", "I040", "A hasher that is fast to try, or reads 72 bytes alone, still verifies.",
+    "Take it out when `manage.py check_passwords` counts nobody with it.",
+)  # fmt: skip
+NO_BREACH_LIST = Rule(
+    "NO_BREACH_LIST", "W140", "`PASSWORD_BREACH_LIST` is on, and Redis has no list.",
+    "Run `manage.py build_breach_list FILE`.", deploy=True,
+)  # fmt: skip
 
 RULES = tuple(rule for rule in list(globals().values()) if isinstance(rule, Rule))
