@@ -176,13 +176,16 @@ authenticate(None, username="warm" + who, password="wrong")
 passwordcount.reset()
 print("ready", flush=True)
 sys.stdin.readline()
-with ThreadPoolExecutor(16) as pool:
-    list(pool.map(lambda n: authenticate(None, username=who, password=f"wrong-{n}"), range(75)))
-print(passwordcount.checks(), flush=True)
+for limit in (1, 3, 5, 20):
+    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "LOCKOUT_ATTEMPTS": limit}
+    passwordcount.reset()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: authenticate(None, username=f"{who}-{limit}", password=f"wrong-{n}"), range(75)))
+    print(passwordcount.checks(), flush=True)
 """
 
 
-def test_four_processes_are_five_checks(who: str, redis_url: str, prefix: str) -> None:
+def test_four_processes_are_limit_checks(who: str, redis_url: str, prefix: str) -> None:
     children = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, redis_url, prefix, who],
@@ -203,9 +206,9 @@ def test_four_processes_are_five_checks(who: str, redis_url: str, prefix: str) -
             child.stdin.flush()
         for child in children:
             output, _ = child.communicate(timeout=60)
-            outputs.append(int(output))
+            outputs.append([int(line) for line in output.split()])
     finally:
         for child in children:
             child.kill()
             child.communicate()
-    assert sum(outputs) == 5
+    assert [sum(counts) for counts in zip(*outputs, strict=True)] == [1, 3, 5, 20]
