@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from django_redis.client.default import glob_escape
 from redis.exceptions import RedisError
 
+from bergizi_redis import auditkeys
 from bergizi_redis.auditkeys import unknown_trail, user_trail
-from bergizi_redis.connections import explain, is_outage
+from bergizi_redis.conf import config
+from bergizi_redis.connections import client, explain, is_outage
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.security.anchors import Anchor, anchor_of, moved
 from bergizi_redis.security.chain import Signer
@@ -81,3 +84,10 @@ def unavailable_as_such() -> Iterator[None]:
         if not is_outage(error):
             raise
         raise RedisUnavailable(f"The audit trail cannot be read. {explain(error)}") from error
+
+
+def every_trail() -> Iterator[str]:
+    """The names of all trails, one at a time: SCAN, for commands."""
+    begin = auditkeys.trail("\0").partition("\0")[0]
+    for name in client(config.SECURITY_ALIAS).scan_iter(match=f"{glob_escape(begin)}*}}", count=500):
+        yield name.decode().removeprefix(begin).removesuffix("}")
