@@ -1,5 +1,5 @@
 """The tables of this app: what a write has made void while Redis was down, see ``cache/outbox``; and, where the sink
-``database`` is chosen, audit events. And two names without a table, for the admin."""
+``database`` is chosen, audit events. And names without a table, for the admin."""
 
 from typing import ClassVar
 
@@ -31,6 +31,20 @@ class Session(models.Model):
         verbose_name_plural = _("sessions")
         default_permissions = ("view",)
         permissions = [("end_session", "Can end session")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Lockout(models.Model):
+    """No table: the name under which the admin shows locked accounts, and to which its permissions belong."""
+
+    class Meta:
+        managed = False
+        verbose_name = _("locked account")
+        verbose_name_plural = _("locked accounts")
+        default_permissions = ("view",)
+        permissions = [("unlock_account", "Can unlock account")]
 
     def __str__(self) -> str:
         return str(self.pk)
