@@ -5,7 +5,9 @@ written here under the same key with the life that it had left. The old copy sta
 deployed anew yet; a mark beside the session sees to it that what has ended here – logged out, revoked, expired – never
 comes back from there. Logging out ends both copies.
 
-When somebody logged in is not known; it counts as long ago, so that a revocation of the user ends it too.
+When somebody logged in is not known; it counts as long ago, so that a revocation of the user ends it too. A session
+that moves in is never refused or evicted for ``SESSION_LIMIT``, nor is another for it: nobody is logged out by a move.
+It counts, so the user's next log-in is denied, or evicts as many as are too many.
 Round trips: 4 for the one request that moves a session; 1 and a look at the old store for a cookie that nobody knows.
 An old store that cannot be asked is an outage, ``RedisUnavailable``. Asynchronous requests ask it in a thread.
 """
@@ -28,6 +30,7 @@ from bergizi_redis.exceptions import BergiziRedisError, RedisUnavailable
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index, steps
+from bergizi_redis.sessions.asking import evaluate_all, raise_first
 from bergizi_redis.sessions.encoding import Codec
 from bergizi_redis.sessions.events import Event, atell, tell
 from bergizi_redis.sessions.identity import sid_of
@@ -141,7 +144,10 @@ def adopt(this: Moving) -> Exchange[Adopted]:
     """Write it, unless it is here or has ended here: 2 round trips, 1 for an anonymous one."""
     fresh = list[str]()
     if indices := index.index_keys(this.record.user_id, this.record.tenant):
-        fresh = yield from index.add(this.sid, indices, this.life)
+        # Not there yet: a log-in at this moment shall take it for one on its way, and not for a ghost.
+        replies = yield from evaluate_all(index.adding(this.sid, indices, this.life, is_there=False))
+        raise_first(replies)
+        fresh = index.fresh(indices, replies)
     fields = [item for pair in this.record.raw.items() for item in pair]
     where = [keys.session(this.sid), keys.session_moved(this.sid)]
     adopted = Adopted(int((yield from evaluate(script("session_adopt"), where, [this.life, *fields]))))
