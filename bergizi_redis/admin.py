@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from bergizi_redis import lockout_admin
+from bergizi_redis import audit_admin, lockout_admin
 from bergizi_redis.admin_scope import own_tenant, scope_of
 from bergizi_redis.exceptions import TenantError
 from bergizi_redis.keys import validated_tenant
@@ -36,7 +36,7 @@ from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.identity import is_sid
 from bergizi_redis.sessions.info import SessionInfo, info_of
 
-__all__ = ["SessionAdmin", "lockout_admin", "own_tenant"]  # the other pages register themselves
+__all__ = ["SessionAdmin", "audit_admin", "lockout_admin", "own_tenant"]  # the other pages register themselves
 
 PAGE = 50
 LIST = "admin:bergizi_redis_session_changelist"
