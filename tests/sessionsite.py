@@ -46,6 +46,12 @@ class Site:
             for sid, score in self.raw.zrange(key, 0, -1, withscores=True):
                 self.raw.zadd(key, {sid: int(score) + ((score % 1) * 2048 - 60) % 2048 / 2048})
 
+    def run_out(self, sid: str) -> None:
+        """It has ended by its TTL, an hour ago."""
+        self.raw.delete(keys.session(sid))
+        for key in self.lists():
+            self.raw.zadd(key, {sid: (self.raw.time()[0] - 3600) * 1000}, xx=True)
+
     def nothing_hides(self) -> None:
         for sid, record in self.live().items():
             for key in index.index_keys(record.user_id, record.tenant):
