@@ -90,7 +90,7 @@ def test_a_taken_port_is_named_with_the_way_out(site: ExampleSite) -> None:
 
 
 def test_sample_passwords_never_reach_a_real_site(site: ExampleSite) -> None:
-    real = {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "x" * 60}
+    real = {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "x" * 60, "PASSWORD_PEPPER": "y" * 60}
     assert "only runs with DJANGO_DEBUG=1" in site.manage("demo", "--no-serve", **real).stderr
     assert "give everybody's password" in site.manage("seed_kitchens", **real).stderr
     assert "DJANGO_SECRET_KEY must be set" in site.manage("check", DJANGO_DEBUG="0").stderr

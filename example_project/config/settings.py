@@ -3,7 +3,7 @@
 Environment: ``REDIS_URL`` (else an embedded Valkey is started), ``CACHE_REDIS_URL`` (another server for the cache
 alone, which may evict), ``REDIS_KEY_PREFIX``, ``DATABASE_URL`` (PostgreSQL;
 else SQLite), ``EXAMPLE_DATA_DIR`` (where SQLite and Valkey keep their files), ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``,
-``DJANGO_ALLOWED_HOSTS``.
+``PASSWORD_PEPPER``, ``DJANGO_ALLOWED_HOSTS``.
 """
 
 import os
@@ -23,6 +23,9 @@ DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "django-insecure-example-project-not-for-production" if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("DJANGO_SECRET_KEY must be set when DJANGO_DEBUG=0.")
+PEPPER = os.environ.get("PASSWORD_PEPPER", "the pepper of the example, not for production" if DEBUG else "")
+if not PEPPER:
+    raise ImproperlyConfigured("PASSWORD_PEPPER must be set when DJANGO_DEBUG=0.")
 ALLOWED_HOSTS = [host for host in os.environ.get("DJANGO_ALLOWED_HOSTS", "").split(",") if host]
 
 INSTALLED_APPS = [
@@ -65,6 +68,13 @@ BERGIZI_REDIS = {
     # The sixth device signs the least recently used one out, and that one is told why.
     "SESSION_LIMIT": 5,
     "SESSION_LIMIT_POLICY": "evict",
+    # Who signed in, failed, was locked out or given rights; in Redis, and for longer in the database.
+    "AUDIT": True,
+    "AUDIT_SINKS": ["logger", "database"],
+    "ALERTS": True,
+    # Without it the database's hashes are of no use to anybody. Lose it, and nobody can sign in.
+    "PASSWORD_PEPPERS": {"2026": PEPPER},
+    "PASSWORD_CONTEXT_WORDS": ["dapur", "gizi"],
 }
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -109,10 +119,10 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.ScryptPasswordHasher",  # memory-hard; one hash takes about 0.05 s
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "bergizi_redis.security.hashers.PepperedBCryptPasswordHasher",  # one hash takes about 0.3 s
+    "django.contrib.auth.hashers.ScryptPasswordHasher",  # what an older demonstration has; moves at sign-in
 ]
-AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "bergizi_redis.security.validators.PolicyValidator"}]
 
 LANGUAGE_CODE = "id"
 LANGUAGES = [("id", _("Indonesian")), ("en", _("English"))]
