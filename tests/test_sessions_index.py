@@ -12,9 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
 
 from bergizi_redis import connections, keys, signals
 from bergizi_redis.scripts.script import script
@@ -23,8 +28,9 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.info import Session
+from bergizi_redis.sessions.middleware import SessionMiddleware
 from bergizi_redis.sessions.quotas import SessionLimitReached
-from bergizi_redis.sessions.statistics import count
+from bergizi_redis.sessions.statistics import NAMES, count
 from tests.roundtrips import round_trips
 from tests.servers import Cluster, PrivateServer
 
@@ -216,6 +222,118 @@ def test_each_thing_that_happens_is_counted_on_its_day(settings: Any) -> None:
     assert counted == (3, 1, 2, 1, 1, 0)
     with pytest.raises(ValueError, match="'logons' is not counted"):
         ask(count(TENANT, "logons"))
+
+
+def given(**more: Any) -> Any:
+    site: Any = django_settings
+    return override_settings(BERGIZI_REDIS={**site.BERGIZI_REDIS, **more})
+
+
+def visit(made: Session, agent: str = "") -> None:
+    """A request with the session's cookie, through the middleware."""
+    request = RequestFactory().get("/", headers={"user-agent": agent})
+    request.COOKIES[django_settings.SESSION_COOKIE_NAME] = made.key
+    SessionMiddleware(lambda _: HttpResponse(""))(request)
+
+
+def one_too_many(made: Session) -> None:
+    with given(SESSION_LIMIT=1):
+        with pytest.raises(SessionLimitReached):
+            session_of()
+        with pytest.raises(SessionLimitReached):
+            async_to_sync(sessions.acreate_session)("sari", TENANT, **PROFILE)
+
+
+def makes_room(made: Session) -> None:
+    with given(SESSION_LIMIT=1, SESSION_LIMIT_POLICY="evict"):
+        session_of()
+        async_to_sync(sessions.acreate_session)("sari", TENANT, **PROFILE)
+
+
+def another_browser(made: Session) -> None:
+    for policy in ("event", "re-authenticate", "end"):
+        one = sessions.create_session("sari", TENANT, **PROFILE, user_agent="Firefox/1 Linux")
+        with given(SESSION_CLIENT_CHANGE=policy):
+            visit(one, "Chrome/1 Windows")
+
+
+def run_out_and_swept(made: Session) -> None:
+    run_out(connections.client("default"), made)
+    sweeping.sweep()
+    store = SessionStore(session_of().key)
+    store.set_expiry(-1)
+    store.save()
+
+
+def logged_out(made: Session) -> None:
+    SessionStore(made.key).flush()
+    async_to_sync(SessionStore(session_of().key).aflush)()
+    store = SessionStore()
+    store["_auth_user_id"] = "sari"
+    store.note_login(tenant=TENANT, ip=None, client=None)
+    store.save()
+    del store["_auth_user_id"]
+    store.save()
+
+
+def revoked(made: Session) -> None:
+    sessions.revoke(made.sid)
+    session_of()
+    sessions.revoke_user("sari")
+    session_of()
+    sessions.revoke_tenant(TENANT)
+    session_of()
+    async_to_sync(sessions.arevoke_everybody)()
+
+
+def shown_elsewhere(made: Session) -> None:
+    assert sessions.validate_session(made.key, tenant="sppg-2") is None
+    assert async_to_sync(sessions.avalidate_session)(made.key, tenant="sppg-3") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "happens"),
+    [
+        ("logouts", 3, logged_out),
+        ("expired", 2, run_out_and_swept),
+        ("evicted", 2, makes_room),
+        ("denied", 2, one_too_many),
+        ("revoked", 4, revoked),
+        ("client_changed", 3, another_browser),
+        ("tenant_mismatch", 2, shown_elsewhere),
+    ],
+)
+def test_each_count_goes_up_where_it_happens_and_no_other_does(
+    name: str, times: int, happens: Callable[[Session], None], settings: Any
+) -> None:
+    started: list[str] = []
+
+    def note(reason: str, **_: Any) -> None:
+        started.append(reason)
+
+    signals.session_started.connect(note)
+    try:
+        happens(session_of())
+    finally:
+        signals.session_started.disconnect(note)
+    today = asdict(sessions.stats(TENANT).today)
+    today.pop("day")
+    assert started == ["login"] * len(started)
+    assert {key: value for key, value in today.items() if value} == {"logins": len(started), name: times}
+    assert async_to_sync(sessions.astats)(TENANT) == sessions.stats(TENANT)
+
+
+def test_every_name_of_the_counts_is_tried_above() -> None:
+    tried = {"logins", "logouts", "expired", "evicted", "denied", "revoked", "client_changed", "tenant_mismatch"}
+    assert tried == NAMES
+
+
+def test_a_new_key_for_the_same_log_in_is_counted_as_nothing() -> None:
+    store = SessionStore(session_of().key)
+    store.load()
+    store.cycle_key()
+    today = sessions.stats(TENANT).today
+    assert (today.logins, today.logouts, today.revoked) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("hours", [-11, 0, 11])
