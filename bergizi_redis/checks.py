@@ -61,6 +61,7 @@ def _wrong_paths() -> Iterator[CheckMessage]:
     paths = [*(("TENANT_RESOLVER", path) for path in resolvers()), *([("TENANTS", tenants)] if tenants else [])]
     paths += [("SESSION_MERGE", path) for path in value_of("SESSION_MERGE").values()]
     paths += [("SESSION_LIMIT", limit)] if isinstance(limit := value_of("SESSION_LIMIT"), str) else []
+    paths += [("IDENTIFIER_RESOLVER", path)] if (path := value_of("IDENTIFIER_RESOLVER")) else []
     for name, path in paths:
         try:
             target = import_string(path)

@@ -19,7 +19,7 @@ import pytest
 from django.core.management import call_command, load_command_class
 from django.dispatch import Signal
 
-from bergizi_redis import breachkeys, checklist, exceptions, keys, signals
+from bergizi_redis import breachkeys, checklist, exceptions, keys, lockoutkeys, signals
 from bergizi_redis.conf import config
 from tests.test_architecture import LAYERS
 
@@ -83,7 +83,7 @@ def test_the_checks_tables_are_those_of_the_code(deploy: bool) -> None:
     expect_table("docs/reference/checks.md", int(deploy), rows)
 
 
-@pytest.mark.parametrize(("place", "module"), [(0, keys), (1, breachkeys)], ids=["keys", "breaches"])
+@pytest.mark.parametrize(("place", "module"), [(0, keys), (1, breachkeys), (2, lockoutkeys)], ids=str)
 def test_the_keys_tables_are_those_of_the_code(place: int, module: Any) -> None:
     expect_table("docs/reference/keys.md", place, tables(module.__doc__.replace("``", "`"))[0])
 
