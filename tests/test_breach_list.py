@@ -1,7 +1,7 @@
 """The breach list: what it finds and what it takes for found, its size, its one round trip, its builds that are killed.
 
-Red, each, in a copy: the switch before the bitmaps are whole, a resume from the beginning of the state's next line, the
-guess that is not compared with the list in force, an outage that is an error.
+Red, each, in a copy: progress noted before it is sent, a resume that begins anew, a guess that is not compared with the
+list in force, old bitmaps that stay, new ones that keep their TTL, an outage that is an error.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from bergizi_redis import breachkeys
 from bergizi_redis.security import passwords
 from bergizi_redis.security.breaches import building, lookup
 from bergizi_redis.security.breaches.bloom import MOST_BITS, Shape, entry_of
-from bergizi_redis.security.breaches.building import BreachListError
+from bergizi_redis.security.breaches.building import BreachListError, Gathered
 from bergizi_redis.security.breaches.sources import LONGEST_LINE, Source
 from bergizi_redis.security.steps import arun, run
 from tests.servers import PrivateServer
@@ -313,6 +313,28 @@ def test_one_that_was_killed_at_its_end_is_ended_again(
     new = building.in_force()
     assert new is not None
     assert raw.pttl(breachkeys.shard(new.ident, 0)) == -1
+
+
+def test_what_was_not_sent_is_not_noted_as_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forced: the process dies between reading on and sending."""
+    monkeypatch.setattr(building, "CHECKPOINT", 100)
+    path, real = file_of(tmp_path, LEAKED), Gathered.send
+    sent = 0
+
+    def send(gathered: Gathered) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            raise ZeroDivisionError
+        real(gathered)
+
+    source = Source.of(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Gathered, "send", send)
+        with pytest.raises(ZeroDivisionError):
+            building.build_on(building.begin(source, 300, 0.001))
+    building.finish(building.build_on(building.resumed(source)))
+    assert all(listed(word) for word in LEAKED)
 
 
 def test_a_build_that_another_process_has_ended_stops(tmp_path: Path) -> None:
