@@ -45,7 +45,12 @@ def network(request: HttpRequest) -> str:
             f"{request.META.get('REMOTE_ADDR')!r}, as behind a proxy on a Unix socket. Say in RATELIMIT_IP_META_KEY "
             "where your proxy writes it, such as 'HTTP_X_REAL_IP'; otherwise all clients would be one."
         )
-    return network_of(found, *theirs.widths()).partition("/")[0]
+    return _first_address(found, *theirs.widths())
+
+
+@lru_cache(maxsize=4096)
+def _first_address(address: str, ipv4: int, ipv6: int) -> str:
+    return network_of(address, ipv4, ipv6).partition("/")[0]
 
 
 def value_of(key: Any, group: str, request: HttpRequest) -> Value:
