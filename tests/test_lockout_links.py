@@ -1,6 +1,6 @@
 """The link that unlocks: to its owner only, once, for one lock; a look at it changes nothing, and asking tells nothing.
 
-Seen red: where the script does not delete the digest, without the comparison of the generation, and where GET unlocks.
+Seen red: without the comparison of the digest, without that of the generation, and where GET unlocks.
 """
 
 import re
