@@ -16,10 +16,10 @@ demo: $(VENV)/.installed-embedded ## Serve the example kitchens at http://127.0.
 test: $(VENV)/.installed-dev ## Run the test suite; ARGS="-k lockout" are handed to pytest
 	@PYTHONDEVMODE=1 $(RUN) -m pytest tests -n $(WORKERS) --dist worksteal $(ARGS)
 
-soak: $(VENV)/.installed-dev ## Run what takes minutes: a million random operations, django-redis's own suite
+soak: $(VENV)/.installed-dev ## Run what takes minutes: a million random operations, django-redis's and Django's own suites
 	@$(RUN) -m pytest tests -m soak -n $(WORKERS) $(ARGS)
 
-bench: $(VENV)/.installed-bench ## Run the benchmarks, peers side by side; ARGS=--quick takes two minutes
+bench: $(VENV)/.installed-bench ## Run the benchmarks, peers side by side; ARGS=--quick takes six minutes
 	@$(RUN) benchmarks $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and types

@@ -1,7 +1,7 @@
 """Runs the benchmarks one after the other, sums up their bars, and draws the picture of the documentation.
 
-    make bench                                        all, ten minutes at most
-    make bench ARGS=--quick                           two minutes at most, with fewer rounds
+    make bench                                        all, twenty minutes at most
+    make bench ARGS=--quick                           six minutes at most, with fewer rounds
     make bench ARGS="cache queries"                   some of them
     make bench ARGS="--picture docs/images/benchmarks.svg"
 

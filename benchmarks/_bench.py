@@ -36,7 +36,10 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "RedisCache": {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
     "LocMemCache": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
-PACKAGES = ("Django", "redis", "hiredis", "django-redis", "django-cacheops", "django-cachalot")
+PACKAGES = (
+    "Django", "redis", "hiredis", "django-redis", "django-cacheops", "django-cachalot", "django-qsessions",
+    "django-redis-sessions",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
