@@ -89,7 +89,7 @@ class Shown:
 
     @property
     def problems(self) -> list[Any]:
-        return list(self.verdict.problems[:SHOWN_PROBLEMS]) if self.verdict else []
+        return [] if self.verdict is None else list(self.verdict.problems[:SHOWN_PROBLEMS])
 
 
 def id_of(text: str) -> str:
