@@ -166,3 +166,54 @@ def test_ending_needs_a_post_with_a_token(budi: Client) -> None:
     assert budi.get(END).status == 405
     answer = budi.send("POST", END, b"what=one", Content_Type="application/x-www-form-urlencoded")
     assert answer.status == 403
+
+
+TOLD = f"""
+import json
+from django.test import Client
+from accounts.models import User
+from bergizi_redis import signals
+from bergizi_redis.sessions import service
+log = []
+def note(sender, signal, **told):
+    log.append(told)
+signals.sessions_revoked.connect(note)
+def signed_in(login, ip):
+    client = Client(SERVER_NAME="127.0.0.1", REMOTE_ADDR=ip, headers={{"accept-language": "en"}})
+    client.force_login(User.objects.get(login=login))
+    return client
+boss = signed_in("admin", "127.0.0.1")
+agus = User.objects.get(login="agus@{KUPANG}")
+for _ in range(3):
+    service.create_session(agus.pk, "{KUPANG}", "", "", "", "", [], "203.0.113.9", None)
+service.create_session(agus.pk, "{KUPANG}", "", "", "", "", [], "198.51.100.9", None)
+def found(query):
+    page = boss.get("{PAGE}?" + query)
+    return [row["info"].public_id for row in page.context_data["rows"]]
+def end(what, sids):
+    boss.post("{END}", {{"what": what, "sid": sids, "reason": f"{{what}} of them", "user": "agus@{KUPANG}"}})
+by_ip = found("tenant={KUPANG}&ip=203.0.113.")
+four = found("user=agus@{KUPANG}")
+end("one", four[:1])
+end("others", four[1:2])
+left = found("user=agus@{KUPANG}")
+end("all", left)
+print("LOG" + json.dumps([[len(by_ip), len(four), len(left), len(found("user=agus@{KUPANG}"))],
+      [boss.get("{PAGE}").context_data["rows"] == [], str(User.objects.get(login="admin").pk), str(agus.pk)], log]))
+"""
+
+
+def test_who_ended_what_and_why_is_told_by_the_signal(site: ExampleSite) -> None:
+    said = site.manage("shell", "-c", TOLD)
+    assert said.returncode == 0, said.stderr
+    counts, (unnamed, boss, agus), told = json.loads(said.stdout.partition("LOG")[2])
+    assert counts == [3, 4, 1, 0]
+    assert unnamed, "who looks after all must name a user or a tenant"
+    assert {each["actor"] for each in told} == {boss}
+    assert [each["reason"] for each in told] == ["one of them", "others of them", "others of them", "all of them"]
+    assert {(each["user_id"], each["tenant"]) for each in told[:3]} == {(agus, KUPANG)}
+    assert all(each["sid"] for each in told[:3])
+    assert (told[3]["sid"], told[3]["user_id"], told[3]["ended"]) == (None, agus, 1)
+    assert [entry[3] for entry in log(site) if entry[3].endswith("of them")] == [
+        "one (1): one of them", "others (2): others of them", "all (1): all of them",
+    ]  # fmt: skip
