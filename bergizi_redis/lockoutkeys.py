@@ -8,6 +8,7 @@
 | ``security:record:{<tag>}:<device>`` | the same of a trusted device | `LOCKOUT_MEMORY` |
 | ``security:origins:{<tag>}`` | HyperLogLog: networks that tried the account | 15 min |
 | ``security:devices:{<tag>}`` | string: cookies of trusted devices from before it hold no more | `DEVICE_COOKIE_AGE` |
+| ``security:devices:{<tag>}:locked`` | set: trusted devices that are locked, for an unlock | as their locks |
 | ``security:unlock:{<tag>}`` | string: digest of the link that unlocks the account | `UNLOCK_LINK_SECONDS` |
 | ``security:replayed:{<tag>}:<nonce>`` | string: what was counted in an outage has been added | 24 h |
 | ``security:network:{<tag>}`` | zset: attempts from a network by time, ms | its window |
@@ -42,6 +43,10 @@ def origins(tag: str) -> str:
 
 def devices(tag: str) -> str:
     return prefixed(f"security:devices:{{{tag}}}")
+
+
+def locked_devices(tag: str) -> str:
+    return prefixed(f"security:devices:{{{tag}}}:locked")
 
 
 def unlock_link(tag: str) -> str:

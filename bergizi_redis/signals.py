@@ -10,8 +10,9 @@ is None where the tenant's activity no longer tells.
 ``session_tenant_mismatch(sender, sid, user_id, tenant, visited)``: it was shown to another tenant, and not heeded.
 ``login_refused(sender, identifier, tenant, scope, reason, retry_after, ip, request)``: before any password was checked.
 ``reason``: what was used up – ``account``, ``device``, ``address``, ``network``, or ``capped`` (until it is unlocked).
-``account_locked(sender, identifier, tenant, scope, failures, retry_after, level, capped, ip)``: ``level`` 0 is the first
-lock; ``capped``: too many failures in a row, and only an unlock opens it.
+``account_locked(sender, identifier, tenant, scope, failures, retry_after, level, capped, device, ip)``: ``level`` 0 is
+the first lock; ``capped``: too many failures in a row, and only an unlock opens it; ``device``: only one of its trusted
+devices was locked, for everybody else it is as it was.
 ``account_unlocked(sender, identifier, tenant, scope, by)``: ``by`` ``success``, ``administrator`` or ``link``.
 ``spray_detected(sender, kind, tenant, scope, network, identifier, count, limit)``: once a window. ``kind`` ``spray``, many
 accounts tried from ``network``; ``distributed``, ``identifier`` tried from many networks; ``failures``, most log-ins of

@@ -17,8 +17,10 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
-from bergizi_redis.security import lockout
+from bergizi_redis import signals
+from bergizi_redis.security import links, lockout
 from bergizi_redis.security.devices import SALT
+from bergizi_redis.security.steps import run
 from bergizi_redis.tenancy import use_tenant
 from tests.passwordcount import RIGHT
 
@@ -117,6 +119,40 @@ def test_a_device_has_tries_of_its_own_and_takes_none_of_the_accounts(browser: C
     assert tried(browser, owner.username) == "refused", "a stolen cookie is no key"
     assert lockout.is_account_locked(owner.username).failures == 0
     assert tried(Client(), owner.username) == "in"
+
+
+@pytest.mark.parametrize("by_link", [False, True], ids=["administrator", "link"])
+def test_an_unlock_opens_the_devices_too(browser: Client, owner: User, by_link: bool) -> None:
+    for _ in range(5):
+        tried(browser, owner.username, "wrong")
+    attack(owner.username)
+    assert tried(browser, owner.username) == "refused"
+    if by_link:
+        made = run(links.make(owner.username))
+        assert made is not None
+        assert run(links.redeem(made[1])) is True
+    else:
+        assert lockout.unlock_account(owner.username) is True
+    assert tried(browser, owner.username) == "in"
+    attack(owner.username)
+    assert tried(browser, owner.username) == "in", "and it is trusted as before"
+
+
+def test_a_locked_device_is_told_of_as_one(browser: Client, owner: User) -> None:
+    told: list[dict[str, Any]] = []
+
+    def receiver(**arguments: Any) -> None:
+        told.append(arguments)
+
+    signals.account_locked.connect(receiver)
+    try:
+        for _ in range(5):
+            tried(browser, owner.username, "wrong")
+        attack(owner.username)
+    finally:
+        signals.account_locked.disconnect(receiver)
+    assert [(one["identifier"], one["device"]) for one in told] == [(owner.username, True), (owner.username, False)]
+    assert len(lockout.locked_accounts()) == 1
 
 
 def test_two_browsers_are_counted_apart(browser: Client, owner: User) -> None:

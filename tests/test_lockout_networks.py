@@ -321,6 +321,14 @@ def test_attempts_that_were_recorded_count_for_the_network_too_and_are_never_ref
     assert tried(who) == "address"
 
 
+def test_they_say_nothing_of_the_tenants_share_of_failures(who: str, settings: Any, told: list[dict[str, Any]]) -> None:
+    """Successes that were recorded are not counted anywhere."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_ALERTS": {"failures": 90}}
+    for number in range(60):
+        lockout.record_login_attempt(f"{who}-{number}", success=False)
+    assert told == []
+
+
 def test_the_address_is_that_of_the_client_behind_trusted_proxies(who: str, settings: Any) -> None:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
 

@@ -11,6 +11,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -48,7 +49,9 @@ def debit(passage: Passage, purpose: str) -> Steps[Debit]:
     locked += yield from replay_others(limits)
     for owing, left_ms, now_ms in locked:
         yield from _list(owing, left_ms, now_ms)
-    if paid.closed and not account.device:
+    if paid.closed and account.device:
+        yield from _note_device(account, CAPPED_MS if paid.status.capped else paid.status.retry_after * 1000)
+    elif paid.closed:
         yield from _list(account, -1 if paid.status.capped else paid.status.retry_after * 1000, paid.now_ms)
     return paid
 
@@ -94,6 +97,26 @@ def _list(account: Account, left_ms: int, now_ms: int) -> Steps[None]:
 def _lasting(key: str, life_ms: int) -> tuple[tuple[Any, ...], ...]:
     """Commands by which a key lives at least so long."""
     return ("pexpire", key, life_ms, True), ("pexpire", key, life_ms, False, False, True)  # NX, and GT
+
+
+def _note_device(account: Account, stays_ms: int) -> Steps[None]:
+    key = lockoutkeys.locked_devices(account.tag)
+    try:
+        yield Pipeline([("sadd", key, account.device), *_lasting(key, stays_ms)])
+    except RedisError as error:  # it opens by itself
+        logger.warning("A locked device was not noted: %s", error, extra={"action": "lockout.list"})
+
+
+def open_devices(account: Account) -> Steps[None]:
+    """Unlock the account's trusted devices too. One round trip, and one for each. Raises Redis's errors."""
+    key = lockoutkeys.locked_devices(account.tag)
+    (devices,) = yield Pipeline([("smembers", key)])
+    for device in map(text, devices):
+        opening = replace(account, device=device)
+        yield RunScript("lockout_settle", gates.counters_of(opening), [1, 0, 0, "", ""])
+        yield Pipeline([("srem", key, device)])
+        limiter.settle(opening.local, "")
+        ledger.forgive(opening)
 
 
 def unlist(account: Account) -> Steps[None]:
@@ -167,6 +190,7 @@ def unlock(account: Account) -> Steps[bool]:
     opened, _ = yield RunScript("lockout_settle", keys, [1, 0, 0, "", ""])
     limiter.settle(account.local, "")
     ledger.forgive(account)
+    yield from open_devices(account)
     if opened:
         yield from unlist(account)
     return bool(opened)

@@ -46,7 +46,8 @@ def pay(passage: Passage, limits: Limits) -> Steps[Debit]:
     asked = _Question(passage, limits, secrets.token_hex(8))
     networks, account = passage.networks, passage.account
     if not (yield OnCluster()):
-        reply = yield asked.script(networks, account, account.tenant)
+        # What was checked elsewhere tells its failures only, and of these no share can be made.
+        reply = yield asked.script(networks, account, None if passage.insists else account.tenant)
         return asked.answer(reply, networks)
     passed: list[Network] = []
     alerts: tuple[Alert, ...] = ()
@@ -126,7 +127,7 @@ class _Question:
     def of_tenant(self, paid: Debit, alerts: tuple[Alert, ...]) -> Steps[Debit]:
         """Count it for the tenant, in a slot of its own; only alerts need that."""
         told = alerts + paid.alerts
-        if paid.allowed:
+        if paid.allowed and not self.passage.insists:
             try:
                 reply = yield self.script([], None, self.passage.account.tenant)
                 told += self.answer(reply, []).alerts

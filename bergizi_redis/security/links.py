@@ -4,7 +4,7 @@ A link names the user and the account's tag, and carries a secret of which Redis
 the lock: a later lock is not opened, of two clicks at once one opens it, and who reads Redis can make no link. Whoever
 can read the owner's mail may use it, as with a link to reset the password; it opens the lock and signs nobody in.
 
-Round trips: 1 to make one, 1 to use it, 1 more that takes the account off the list. Redis down: ``RedisUnavailable``.
+Round trips: 1 to make one, 3 to use it. Redis down: ``RedisUnavailable``.
 """
 
 import hashlib
@@ -64,6 +64,7 @@ def redeem(token: str) -> Steps[bool]:
     if opened:
         limiter.settle(account.local, "")
         ledger.forgive(account)
+        yield from counting.open_devices(account)
         yield from counting.unlist(account)
         yield telling.unlocked(account, "link")
     return bool(opened)

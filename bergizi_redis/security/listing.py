@@ -1,7 +1,7 @@
 """The locked accounts, for who looks after them: of which tenants there are any, and unlocking one from its row.
 
 A row names its account by the keyed digest under which it is counted, and shows a masked identifier. Round trips: 1
-for the tenants, 2 for a tenant's accounts, 4 to unlock a row. Raises ``RedisUnavailable`` when Redis is down; what is
+for the tenants, 2 for a tenant's accounts, 5 to unlock a row. Raises ``RedisUnavailable`` when Redis is down; what is
 locked stays locked. Async twins begin with ``a``.
 """
 

@@ -20,7 +20,9 @@ def refused(account: Account, refusal: AccountLocked, ip: str | None, request: A
 def locked(account: Account, paid: Debit, ip: str | None) -> Send:
     status = paid.status
     about = {"failures": status.failures, "retry_after": status.retry_after, "capped": status.capped}
-    return Send(signals.account_locked, **_of(account), **about, level=paid.level, ip=ip)
+    return Send(
+        signals.account_locked, **_of(account), **about, level=paid.level, device=paid.reason == "device", ip=ip
+    )
 
 
 def unlocked(account: Account, by: str) -> Send:
