@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 from unittest import TestSuite, TextTestResult
 
-from django.contrib.sessions import middleware
+from django.contrib.auth import middleware as of_users
+from django.contrib.sessions import middleware as of_sessions
 from django.test.runner import DiscoverRunner
 from django.test.utils import iter_test_cases  # type: ignore[attr-defined]
 
+from bergizi_redis.sessions.authentication import AuthenticationMiddleware
 from bergizi_redis.sessions.middleware import SessionMiddleware
 
 if os.environ["SUITE_MIDDLEWARE"] == "ours":
-    # Under Django's name, so that it is ours wherever a test's settings name it or a test imports it.
-    middleware.SessionMiddleware = SessionMiddleware  # type: ignore[misc]
+    # Under Django's names, so that they are ours wherever a test's settings name them or a test imports them.
+    of_sessions.SessionMiddleware = SessionMiddleware  # type: ignore[misc]
+    of_users.AuthenticationMiddleware = AuthenticationMiddleware  # type: ignore[misc]
 
 
 class Recorder(DiscoverRunner):

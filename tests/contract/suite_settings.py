@@ -1,7 +1,7 @@
 """Settings for Django's own suites: those of its tests on SQLite, with this package's sessions.
 
 Its ``runtests.py`` names the apps and the middleware itself once it has read these settings, from lists of its own,
-to one of which our app is added here. ``suite_runner`` puts our session middleware in the place of Django's.
+to one of which our app is added here. ``suite_runner`` puts our middleware in the place of Django's.
 """
 
 import sys
