@@ -1,8 +1,8 @@
 """Django's own suites of what uses sessions pass on this engine: auth, admin, messages, CSRF, test client, views, ASGI.
 
 Each is run by Django's ``runtests.py`` in a process and on a server of its own: under Django's middleware, and with
-ours for sessions and for users in its place, wherever a test or its settings name it. What differs is listed, with the reason, and
-nothing else may. Takes minutes, so it runs with ``-m soak`` only.
+ours for sessions and for users in its place, wherever a test or its settings name it. What differs is listed, with the
+reason, and nothing else may. Takes minutes, so it runs with ``-m soak`` only.
 """
 
 import json
