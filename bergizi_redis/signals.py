@@ -15,9 +15,8 @@ the first lock; ``capped``: too many failures in a row, and only an unlock opens
 devices was locked, for everybody else it is as it was.
 ``account_unlocked(sender, identifier, tenant, scope, by)``: ``by`` ``success``, ``administrator`` or ``link``.
 ``spray_detected(sender, kind, tenant, scope, network, identifier, count, limit)``: once a window. ``kind`` ``spray``,
-many accounts tried from ``network``; ``distributed``, ``identifier`` tried from many networks; ``failures``, most log-ins
-of the tenant fail. What does not apply is None; ``count`` is an estimate (HyperLogLog, 0.8 %), of ``failures`` a share in
-per cent.
+many accounts tried from ``network``; ``distributed``, ``identifier`` tried from many networks; ``failures``, most
+log-ins of the tenant fail. What does not apply is None; ``count`` is an estimate (HyperLogLog, 0.8 %), or per cent.
 ``success_after_failures(sender, identifier, tenant, scope, failures, user, ip, request)``: the right password, after
 failures that would be no surprise from a guesser. ``identifier`` is canonical, ``tenant`` "@" without one, seconds.
 ``security_alert(sender, alert)``: a ``security.alerts.Alert`` was raised, or is over (``alert.is_over``).

@@ -19,6 +19,7 @@ from django.urls import path
 
 from bergizi_redis import signals
 from bergizi_redis.security import links, lockout
+from bergizi_redis.security.account import Account
 from bergizi_redis.security.devices import SALT
 from bergizi_redis.security.steps import run
 from bergizi_redis.tenancy import use_tenant
@@ -241,6 +242,14 @@ def test_so_does_forgetting_devices_until_the_next_log_in(browser: Client, owner
     assert tried(browser, owner.username) == "in", "it has signed in since"
     browser.cookies["device"] = old
     assert tried(browser, owner.username) == "refused"
+
+
+@pytest.mark.parametrize("row", [[], ["x"], ["tag", "id", "no number", "", "x"], ["tag", "id", "9" * 30, "", "x"]])
+def test_what_an_earlier_release_has_signed_is_none_at_worst(owner: User, row: list[str]) -> None:
+    tag = Account.of(owner.username, None, "password").tag
+    client = Client()
+    client.cookies["device"] = signing.dumps([[tag if part == "tag" else part for part in row]], salt=SALT)
+    assert tried(client, owner.username) == "in"
 
 
 def test_an_old_cookie_is_none(browser: Client, owner: User, settings: Any) -> None:

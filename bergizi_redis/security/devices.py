@@ -18,7 +18,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core import signing
 from django.http import HttpResponseBase
 from django.utils.crypto import constant_time_compare
@@ -28,7 +27,7 @@ from bergizi_redis.conf import config
 from bergizi_redis.keys import SHARED
 from bergizi_redis.security.account import Account, in_ms
 from bergizi_redis.security.identifiers import account_tags
-from bergizi_redis.security.resolvers import resolved
+from bergizi_redis.security.resolvers import resolved, user_of_key
 from bergizi_redis.security.steps import Call, Pipeline, Steps
 
 SALT = "bergizi_redis.security.devices"
@@ -104,7 +103,7 @@ def _held(request: Any) -> Iterator[Trusted]:
 
 def _is_current(device: Trusted) -> bool:
     """Whether the user is there, and has the password of then."""
-    user: Any = get_user_model()._default_manager.filter(pk=device.user).first()
+    user = user_of_key(device.user)
     if user is None:
         return False
     fallbacks = getattr(user, "get_session_auth_fallback_hash", tuple)

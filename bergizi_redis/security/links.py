@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core import signing
 
 from bergizi_redis import lockoutkeys
@@ -21,7 +20,7 @@ from bergizi_redis.security.account import Account, in_ms
 from bergizi_redis.security.local import limiter
 from bergizi_redis.security.lockout import unavailable_as_such
 from bergizi_redis.security.replay import ledger
-from bergizi_redis.security.resolvers import matching_user, names_of, resolved
+from bergizi_redis.security.resolvers import matching_user, names_of, resolved, user_of_key
 from bergizi_redis.security.steps import Call, RunScript, Steps
 
 SALT = "bergizi_redis.security.links"
@@ -72,16 +71,12 @@ def redeem(token: str) -> Steps[bool]:
 
 def _account(tenant: str, scope: str, tag: str, key: str) -> Steps[Account | None]:
     """The account of the user that has this tag, by whichever name it was locked."""
-    user = yield Call(_user, (key,))
+    user = yield Call(user_of_key, (key,))
     for name in names_of(user) if user is not None else ():
         account = yield from resolved(Account.of(name, tenant, scope))
         if account.tag == tag:
             return account
     return None
-
-
-def _user(key: str) -> Any:
-    return get_user_model()._default_manager.filter(pk=key).first()
 
 
 def _read(token: str) -> list[str] | None:

@@ -9,6 +9,7 @@ take as long for both. Names of one account share its count: who locks it by one
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 
 from bergizi_redis.conf import config, import_setting
@@ -36,6 +37,14 @@ def matching_user(identifier: str) -> Any:
     found = list(model._default_manager.filter(either).order_by("pk")[:3])
     named = [user for user in found if canonical_identifier(user.get_username()) == identifier]
     return next((matches[0] for matches in (named, found) if len(matches) == 1), None)
+
+
+def user_of_key(key: str) -> Any:
+    """The user of a primary key as text, or None: for what was signed when keys were of another kind, too."""
+    try:
+        return get_user_model()._default_manager.filter(pk=key).first()
+    except (ValueError, TypeError, ValidationError):
+        return None
 
 
 def names_of(user: Any) -> list[str]:
