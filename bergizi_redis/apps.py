@@ -20,6 +20,7 @@ class BergiziRedisConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
+        import_module("bergizi_redis.auditchecks")
         import_module("bergizi_redis.passwordchecks")
         connect_restarts()
         connect_writes()

@@ -221,5 +221,21 @@ NO_BREACH_LIST = Rule(
     "NO_BREACH_LIST", "W140", "`PASSWORD_BREACH_LIST` is on, and Redis has no list.",
     "Run `manage.py build_breach_list FILE`.", deploy=True,
 )  # fmt: skip
+WRONG_SINK = Rule(
+    "WRONG_SINK", "E050", "`AUDIT_SINKS` names what cannot be called, or `file` without `AUDIT_FILE`.",
+    "Use 'logger', 'database', 'file' with AUDIT_FILE, or the dotted path of sink(entry).",
+)  # fmt: skip
+SHORT_AUDIT_KEY = Rule(
+    "SHORT_AUDIT_KEY", "W050", "A key of `AUDIT_KEY` is so short that it may be guessed, and then trails forged.",
+    "Use 32 random characters or more, such as secrets.token_urlsafe(32) makes.",
+)  # fmt: skip
+OPEN_WEBHOOK = Rule(
+    "OPEN_WEBHOOK", "W051", "Alerts are posted unsigned, or not over TLS.",
+    "Use https:// in ALERT_WEBHOOKS, and give ALERT_WEBHOOK_KEY what the receiver checks the signature with.",
+)  # fmt: skip
+SILENT_ALERTS = Rule(
+    "SILENT_ALERTS", "W052", "`ALERT_WEBHOOKS` or `ALERT_EMAILS` is set, and `ALERTS` is off.",
+    "Set ALERTS to True, or take the addresses out.",
+)  # fmt: skip
 
 RULES = tuple(rule for rule in list(globals().values()) if isinstance(rule, Rule))

@@ -77,7 +77,7 @@ class AuditEvent(models.Model):
     agent = models.CharField(_("user agent"), max_length=256, blank=True)
     reason = models.CharField(_("reason"), max_length=200, blank=True)
     request = models.CharField(_("request"), max_length=80, blank=True)
-    details = models.JSONField(_("details"), default=dict)
+    details = models.TextField(_("details"), blank=True)  # JSON; a JSONField would ask the database at each check
     entry = models.CharField(_("entry in Redis"), max_length=40, blank=True)
 
     class Meta:

@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                 ("agent", models.CharField(blank=True, max_length=256, verbose_name="user agent")),
                 ("reason", models.CharField(blank=True, max_length=200, verbose_name="reason")),
                 ("request", models.CharField(blank=True, max_length=80, verbose_name="request")),
-                ("details", models.JSONField(default=dict, verbose_name="details")),
+                ("details", models.TextField(blank=True, verbose_name="details")),
                 ("entry", models.CharField(blank=True, max_length=40, verbose_name="entry in Redis")),
             ],
             options={

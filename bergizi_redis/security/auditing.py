@@ -117,6 +117,7 @@ def account_locked(
     **about: Any,
 ) -> None:  # fmt: skip
     details = {"scope": scope, "failures": failures, "level": level, "capped": capped}
+    details |= {"device": True} if about.get("device") else {}
     told: About = {"tenant": _tenant(tenant), "reason": "maxretries", "ip": ip, "details": details}
     note(named.LOGIN_LOCK, user_id_of(identifier, tenant), told)
 

@@ -54,7 +54,8 @@ def to_database(entry: Entry) -> None:
         AuditEvent.objects.create(
             at=entry.noted or entry.at, event=entry.event, user=entry.user_id or "", tenant=entry.tenant or "",
             actor=entry.actor or "", outcome=entry.outcome, network=entry.network or "", agent=entry.agent or "",
-            reason=entry.reason, request=entry.request_id or "", details=dict(entry.details), entry=entry.id,
+            reason=entry.reason, request=entry.request_id or "", entry=entry.id,
+            details=json.dumps(entry.details) if entry.details else "",
         )  # fmt: skip
 
 
