@@ -180,13 +180,13 @@ def source_of(path: str) -> Source:
     engine, _, alias = path.partition("@")
     if alias and alias not in settings.CACHES:
         known = ", ".join(map(repr, settings.CACHES))
-        raise ConfigurationError(f"SESSION_MOVE_FROM names CACHES[{alias!r}], which is no alias. CACHES has {known}.")
+        raise ConfigurationError(f"{path!r} names CACHES[{alias!r}], which is no alias. CACHES has {known}.")
     if engine not in KINDS:
         try:
             import_module(engine).SessionStore  # noqa: B018 – whether there is one
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigurationError(
-                f"SESSION_MOVE_FROM names the engine {engine!r}, which cannot be used: {error}. Give what "
+                f"The session engine {engine!r} (SESSION_MOVE_FROM, or --from) cannot be used: {error}. Give what "
                 f"SESSION_ENGINE was, such as {next(iter(KINDS))!r}."
             ) from error
     return KINDS.get(engine, Source)(engine, alias or None)

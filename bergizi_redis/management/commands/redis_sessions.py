@@ -48,6 +48,7 @@ class Command(BaseCommand):
         parser.add_argument("sids", nargs="*", metavar="SID", help="with revoke: public ids of sessions, as list shows")
         parser.add_argument("--user", metavar="U", help="sessions of this user id")
         parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only")
+        parser.add_argument("--reason", default="", metavar="WHY", help="with revoke: for the audit trail")
         parser.add_argument("--limit", type=number, default=50, metavar="N", help="with list: at most N (default: 50)")
         parser.add_argument("--repair", action="store_true", help="with doctor: put it right")
         parser.add_argument("--from", dest="engine", metavar="ENGINE", help="with import: what SESSION_ENGINE was")
@@ -114,14 +115,15 @@ class Command(BaseCommand):
 
     def _revoke(self, options: dict[str, Any]) -> int:
         user, tenant, sids = options["user"], options["tenant"], options["sids"]
+        who = {"actor": "manage.py redis_sessions", "reason": options["reason"]}
         if sids and user is not None:
             raise CommandError("Name sessions by SID, or a user, not both.", returncode=NOT_ASKED)
         if sids:
-            ended = sum(bool(sessions.revoke(sid, tenant=tenant)) for sid in sids)
+            ended = sum(bool(sessions.revoke(sid, tenant=tenant, **who)) for sid in sids)
         elif user is not None:
-            ended = sessions.revoke_user(user, tenant=tenant)
+            ended = sessions.revoke_user(user, tenant=tenant, **who)
         elif tenant is not None:
-            ended = sessions.revoke_tenant(tenant)
+            ended = sessions.revoke_tenant(tenant, **who)
         else:
             raise CommandError("Say which: a SID, --user U, or --tenant T.", returncode=NOT_ASKED)
         self._say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
