@@ -2,8 +2,8 @@
 
 Time is compared in the benchmark; here it is what takes the time: hashes, queries, round trips.
 
-Seen red: with the lock's real end in the answer of a capped account, where an unknown name is not hashed, and where a
-refusal that must look like a wrong password is told from it by its status.
+Seen red: with another end of the lock in the answer of a capped account, and where a refusal that must look like a
+wrong password is told from it by its status.
 """
 
 import re

@@ -185,6 +185,20 @@ def test_failures_in_a_row_survive_their_window(who: str, settings: Any, raw: "r
     assert lockout.is_account_locked(who).capped
 
 
+def test_a_refusal_is_no_failure_in_a_row(who: str, settings: Any, raw: "redis.Redis") -> None:
+    """Or anybody who goes on trying while it is locked would bring the cap about."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_CAP": 10}
+    fail(who)
+    for _ in range(30):
+        with pytest.raises(lockout.AccountLocked), lockout.guard_login(who):
+            pass
+    end_lock(who, raw)
+    fail(who, 4)
+    assert not lockout.is_account_locked(who).locked
+    fail(who, 1)
+    assert lockout.is_account_locked(who).capped
+
+
 def test_without_a_cap_there_is_none(who: str, settings: Any, raw: "redis.Redis") -> None:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_CAP": 0}
     fail_to_the_cap(who, raw)

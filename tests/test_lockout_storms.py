@@ -1,7 +1,6 @@
 """A thousand at once, killed, cancelled, with a clock of their own, and with Redis failing between debit and refund.
 
-Seen red: with the count read and written in two commands, with a refund of whatever round there is, and with a lock
-whose end this process computes by its own clock.
+Seen red: with the count read in one command and written in another, and where a refund that fails ends the log-in.
 """
 
 import asyncio
