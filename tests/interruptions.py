@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.client import Pipeline, Redis
+from bergizi_redis.clients import BudgetedPipeline, BudgetedRedis
 
 
 @contextmanager
@@ -15,8 +15,8 @@ def interrupted(after: int, happens: Callable[[], Any], *, backwards: bool = Fal
     last commands first, as on a cluster one node may be quicker than the other.
     """
     left, hit = [after], list[bool]()
-    single: Any = Redis.execute_command
-    several: Any = Pipeline.execute
+    single: Any = BudgetedRedis.execute_command
+    several: Any = BudgetedPipeline.execute
 
     def now() -> None:
         hit.append(True)
@@ -44,8 +44,8 @@ def interrupted(after: int, happens: Callable[[], Any], *, backwards: bool = Fal
                 now()
         return [*replies[False], *replies[True]]
 
-    Redis.execute_command, Pipeline.execute = execute_command, execute  # type: ignore[method-assign]
+    BudgetedRedis.execute_command, BudgetedPipeline.execute = execute_command, execute  # type: ignore[method-assign]
     try:
         yield hit
     finally:
-        Redis.execute_command, Pipeline.execute = single, several  # type: ignore[method-assign]
+        BudgetedRedis.execute_command, BudgetedPipeline.execute = single, several  # type: ignore[method-assign]

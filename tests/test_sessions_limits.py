@@ -200,6 +200,7 @@ def test_a_function_may_say_how_many_by_role_and_tenant(limit: Callable[..., Non
     assert asyncio.run(sessions.acreate_session("new", TENANT, **PROFILE)).user_id == "new"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("path", ["nowhere.limit", f"{__name__}.TENANT"])
 def test_a_function_that_cannot_be_called_is_found_by_the_checks(limit: Callable[..., None], path: str) -> None:
     limit(path)

@@ -21,6 +21,7 @@ from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.identity import sid_of
 from tests.interruptions import interrupted
+from tests.servers import PrivateServer
 from tests.sessionacts import ACTS, PROFILE, TENANT
 from tests.sessionsite import SARI, Site
 
@@ -32,6 +33,10 @@ ENDS = ("log out", "revoke", "revoke user", "revoke tenant")
 
 @pytest.fixture(autouse=True)
 def known_scripts(raw: "redis.Redis") -> None:
+    known(raw)
+
+
+def known(raw: Any) -> None:
     """So that a command is a step."""
     for path in Path(scripts.__file__).parent.glob("session_*.lua"):
         raw.script_load(script(path.stem).text)
@@ -102,11 +107,18 @@ def race(site: Site, prefix: str, held: str, other: str) -> bool:
         ("change key", "log out"), ("change key", "revoke user"), ("change key", "change key"),
         ("log in again", "log out"), ("log in", "revoke user"),
         ("log out", "use"), ("log out within", "log out"), ("revoke user", "change key"),
-        ("sweep", "log out"), ("repair", "log out"), ("page", "log out"), ("list user", "use"),
+        ("sweep", "log out"), ("page", "log out"), ("list user", "use"),
     ],
 )  # fmt: skip
 def test_whatever_comes_between_lists_and_counts_are_exact(site: Site, prefix: str, held: str, other: str) -> None:
     assert race(site, prefix, held, other)
+
+
+def test_what_the_doctor_lists_anew_and_ends_meanwhile_is_not_listed(server: PrivateServer, settings: Any) -> None:
+    """On a server of its own: the doctor reads every key."""
+    with server.client() as raw:
+        known(raw)
+        assert race(Site(raw, settings), "own", "repair", "log out")
 
 
 @pytest.mark.soak

@@ -19,7 +19,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local note = KEYS[3] and redis.call('GET', KEYS[3])
 if note == 'ghost' then -- given up meanwhile, for it did not come
   return false
-elseif note then -- ended before it began, to make room for a later log-in
+elseif note and not string.find(note, '\n', 1, true) then -- ended before it began, to make room for a later log-in
   redis.call('UNLINK', key)
   return {now, 0}
 end

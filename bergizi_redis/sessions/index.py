@@ -16,7 +16,7 @@ from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
-from bergizi_redis.sessions.record import Record, is_barred, record_of
+from bergizi_redis.sessions.record import INDEXED, Record, is_barred, record_of
 
 BATCH = 500  # sessions read or ended in one round trip
 TENANT_KEPT = 24 * 3600 * 1000  # ms that a tenant's entry waits for the sweeper
@@ -26,6 +26,11 @@ TENANTS_NOTED = 40 * 24 * 3600 * 1000  # ms that a tenant without log-ins is swe
 def drift_allowed() -> int:
     """ms that an index may be behind the session's expiry before it is written anew."""
     return int(config.TOUCH_EVERY * 1000)
+
+
+def is_behind(base: Record, life: int) -> bool:
+    """Whether a session of ``life`` ms from now on must be listed anew."""
+    return abs(base.server_now + life - (base.number(INDEXED) or 0)) > drift_allowed()
 
 
 def index_keys(user_id: str | None, tenant: str | None) -> list[str]:

@@ -17,6 +17,7 @@ on its way is free after two seconds. Round trips: 4; 3 more where a ghost was i
 import math
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from secrets import token_hex
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -38,9 +39,9 @@ NOTE_LIFE = 15 * 60 * 1000  # ms that the log-in page can tell why
 EVICTED, GHOST, REVOKED, CLIENT_CHANGED = "evicted", "ghost", "revoked", "client_changed"
 
 
-def note_of(reason: str) -> tuple[str, int]:
-    """What the log-in page shall be able to tell of an ended session, and for how many ms."""
-    return (reason if reason in (REVOKED, CLIENT_CHANGED) else ""), NOTE_LIFE
+def note_of(reason: str) -> tuple[str, int, str]:
+    """What the log-in page shall be able to tell of an ended session, for how many ms, and a mark of who ended it."""
+    return (reason if reason in (REVOKED, CLIENT_CHANGED) else ""), NOTE_LIFE, token_hex(8)
 
 
 class SessionLimitReached(BergiziRedisError, PermissionDenied):

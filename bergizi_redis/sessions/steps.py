@@ -9,6 +9,7 @@
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +49,7 @@ from bergizi_redis.sessions.record import (
     is_barred,
     record_of,
 )
+from bergizi_redis.sessions.repeats import own_creation
 
 logger = logging.getLogger("bergizi_redis.sessions")
 
@@ -93,7 +95,7 @@ def load(sid: str, *, touches: bool = True, why: list[str] | None = None) -> Exc
     reply = yield from on_session(sid, "session_load", [])
     if isinstance(reply, bytes):
         why = [] if why is None else why
-        why.append(reply.decode())
+        why.append(reply.partition(b"\n")[0].decode())
     elif why is not None and is_barred(reply):
         why.append(quotas.REVOKED)
     record = record_of(reply)
@@ -176,19 +178,20 @@ class Save:
 
 def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     """Write the difference. Raises ``CreateError`` or ``UpdateError``, as Django expects."""
-    after, moments = this.target()
+    began, (after, moments) = time.monotonic(), this.target()
     target = Record(after)
     old = [] if this.create else index.index_keys(this.base.user_id, this.base.tenant)
     new = index.index_keys(target.user_id, target.tenant)
     life = this.life_capped(moments)
     place, gone, fresh = None, list[Event](), list[str]()
-    if new and life > 0 and (new != old or LOGGED_IN in moments or _index_behind(this.base, life)):
+    if new and life > 0 and (new != old or LOGGED_IN in moments or index.is_behind(this.base, life)):
         # Before the session is written, so that a crash leaves a ghost and never an unlisted session.
         if this.quota is not None and new != old:
             place = yield from quotas.place_for(this.sid, target, life, this.quota, this.place, this.replaced)
         gone, fresh = yield from quotas.list_with(place, this.sid, new, life, is_there=new == old)
         moments[INDEXED] = life
-    reply = yield from _write(this, after, moments)
+    if (reply := (yield from _write(this, after, moments))) is None and this.create:
+        reply = yield from own_creation(this.sid, after, moments, began)
     ended = reply is not None and int(reply[1]) <= 0
     events = [] if reply is None else _events(this, target, ended=ended)
     off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in gone]
@@ -207,10 +210,6 @@ def _write(this: Save, after: dict[bytes, bytes], moments: dict[bytes, int]) -> 
     if this.merging is not None:
         return (yield from this.merging.write(partial(on_session, this.sid), base, after, moments, mode, this.life))
     return (yield from on_session(this.sid, "session_save", change_of(base, after, moments).arguments(mode, this.life)))
-
-
-def _index_behind(base: Record, life: int) -> bool:
-    return abs(base.server_now + life - (base.number(INDEXED) or 0)) > index.drift_allowed()
 
 
 def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
