@@ -100,8 +100,11 @@ def tenant_from_user(request: HttpRequest) -> str | None:
     A number or a UUID, such as a foreign key's ``sppg_id``, is taken as text.
     """
     user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated:
-        return None
+    return None if user is None or not user.is_authenticated else tenant_of_user(user)
+
+
+def tenant_of_user(user: Any) -> str | None:
+    """What ``tenant_from_user`` says of this user."""
     value = getattr(user, config.TENANT_USER_ATTRIBUTE, None)
     value = value() if callable(value) else value
     if isinstance(value, int | UUID) and not isinstance(value, bool):

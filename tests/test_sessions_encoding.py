@@ -119,6 +119,7 @@ def test_bytes_of_another_serializer_count_as_changed() -> None:
     codec = Codec(XorSerializer)
     assert codec.decode(codec.encode({"a": 1}, {b"a": b":1"}), "sid") == {"a": 1}
     assert codec.decode(codec.encode({"a": 1}, {b"a": b"!"}), "sid") == {"a": 1}
+    assert {raw[:1] for raw in codec.encode({"a": 1, "b": "x"}, {b"a": b":1", b"b": b"x"}).values()} == {b"!"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("orjson") is None, reason="the extra [orjson] is not installed")

@@ -1,6 +1,7 @@
 """Sessions through requests: log in, log out, change the password, the admin, and where a log-in came from."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -321,6 +322,35 @@ def test_a_log_out_during_a_slow_request_that_saves_wins(
     assert list(raw.scan_iter(f"{prefix}:session:*")) == []
 
 
+class Reversed:
+    """A serializer of a project's own."""
+
+    def dumps(self, obj: object) -> bytes:
+        return json.dumps(obj).encode()[::-1]
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data[::-1])
+
+
+@pytest.mark.parametrize("middleware", [OURS, STOCK])
+def test_the_projects_serializer_writes_and_reads_every_value(
+    client: Client, user: User, settings: Any, raw: "redis.Redis", middleware: str
+) -> None:
+    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE[1:]]
+    client.get("/in/?as=sari")  # before the setting: what is written already can still be read
+    settings.SESSION_SERIALIZER = f"{__name__}.Reversed"
+    client.get("/count/")
+    assert client.get("/count/").content == b"2"
+    assert client.get("/").content == b"sari"
+    key = keys.session(sid_of(client.cookies["sessionid"].value))
+    assert raw.hget(key, "n") == b"!2"
+    client.get("/in/?as=sari")
+    fields = raw.hgetall(keys.session(sid_of(client.cookies["sessionid"].value)))
+    assert fields[b"_auth_user_id"] == b"!" + Reversed().dumps(str(user.pk))
+    settings.SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
+    assert client.get("/").content == b"", "another serializer's values are left out, and nobody is signed in by them"
+
+
 def test_the_middleware_serves_other_engines_too(client: Client, settings: Any, db: None) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     assert client.get("/count/").content == b"1"
@@ -474,6 +504,21 @@ def test_a_user_with_an_impossible_tenant_is_told_so_at_log_in(rf: RequestFactor
     request.session = SessionStore()
     with pytest.raises(TenantError, match="is not a tenant id"):
         note_login(None, request, type("Cook", (), {"tenant": "no tenant}"})())
+
+
+@pytest.mark.parametrize("middleware", [OURS, STOCK])
+def test_a_tenant_that_is_a_number_is_that_of_the_session_and_of_the_requests(
+    client: Client, user: User, settings: Any, monkeypatch: Any, middleware: str
+) -> None:
+    """As the foreign key to a kitchen is: ``TENANT_USER_ATTRIBUTE = "kitchen_id"``."""
+    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE[1:]]
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "TENANT_USER_ATTRIBUTE": "kitchen_id"}
+    monkeypatch.setattr(User, "kitchen_id", 7, raising=False)
+    client.force_login(user)
+    assert client.get("/").content == b"sari"
+    client.get("/in/?as=sari")
+    assert client.get("/").content == b"sari"
+    assert [info.tenant for info in sessions.sessions_for_tenant("7")] == ["7"]
 
 
 def test_a_log_in_without_a_request_notes_nothing() -> None:

@@ -97,8 +97,10 @@ class Codec:
             name = field_of(key)
             raw = self.encode_value(value)
             # A serializer of the project may give other bytes each time (encryption): compare what they mean.
-            if raw[:1] == CUSTOM and name in before and raw != before[name] and self._means(before[name], value):
-                raw = before[name]
+            # What was written before there was one is written anew.
+            old = before.get(name, b"") if raw[:1] == CUSTOM else b""
+            if old[:1] == CUSTOM and raw != old and self._means(old, value):
+                raw = old
             fields[name] = raw
         size = sum(len(name) + len(raw) for name, raw in fields.items())
         if size > config.SESSION_MAX_BYTES:

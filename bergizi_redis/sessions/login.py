@@ -9,12 +9,11 @@ from typing import Any
 from django.http import HttpRequest
 
 from bergizi_redis.conf import config
-from bergizi_redis.keys import validated_tenant
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.client import client_ip, noted_ip, noted_label
 from bergizi_redis.sessions.permissions import snapshot
 from bergizi_redis.sessions.quotas import SessionLimitReached
-from bergizi_redis.tenancy import find_tenant
+from bergizi_redis.tenancy import find_tenant, tenant_of_user
 
 
 def note_login(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
@@ -23,7 +22,7 @@ def note_login(sender: Any, request: HttpRequest | None, user: Any, **kwargs: An
     if request is None or not isinstance(session, SessionStore):
         return
     label = noted_label(request.META.get("HTTP_USER_AGENT"))
-    session.note_login(tenant=find_tenant() or tenant_of(user), ip=noted_ip(client_ip(request)), client=label,
+    session.note_login(tenant=find_tenant() or tenant_of_user(user), ip=noted_ip(client_ip(request)), client=label,
                        permissions=snapshot(user))  # fmt: skip
 
 
@@ -52,10 +51,3 @@ def role_of(user: Any) -> str | None:
     value = getattr(user, "role", None)
     value = value() if callable(value) else value
     return None if value is None else str(value)
-
-
-def tenant_of(user: Any) -> str | None:
-    """The user's tenant (``TENANT_USER_ATTRIBUTE``, which may be a method); ``TenantError`` if it is no tenant id."""
-    value = getattr(user, config.TENANT_USER_ATTRIBUTE, None)
-    value = value() if callable(value) else value
-    return None if value is None or value == "" else validated_tenant(value)
