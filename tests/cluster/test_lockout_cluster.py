@@ -102,13 +102,15 @@ def test_through_a_fail_over_there_are_never_more(watched: Watched, who: str, se
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_ON_OUTAGE": "closed", "REQUEST_BUDGET": 0.8}
     settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": watched.url}}
     primary, other = watched.primary.client(), watched.other.client()
+    primary.config_set("repl-diskless-sync-delay", 0)
     other.replicaof("127.0.0.1", watched.primary.port)
     checked = []
     try:
         for _ in range(3):
             assert tried(who) == "checked"
             checked.append(1)
-        primary.execute_command("WAIT", 1, 5000)
+        primary.set("a write of this connection", "for WAIT to wait for, and all before it")
+        assert primary.execute_command("WAIT", 1, 10_000) == 1
         watched.primary.kill()
         with pytest.raises(lockout.LockoutUnavailable):
             tried(who)
