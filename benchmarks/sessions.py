@@ -13,7 +13,7 @@ from pathlib import Path
 
 from _bench import Size, benchmark, size_asked
 from _child import Child, serve
-from _engines import BASELINE, ENGINES, OUR, missing
+from _engines import ENGINES, OUR, missing
 from _measure import Times, bar, code, lines, progress
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the servers of the tests
@@ -43,7 +43,7 @@ def measurable(size: Size) -> list[str]:
 
     found = []
     for name, engine in ENGINES.items():
-        if size.is_smoke and name not in (OUR, DJANGO_AUTH, BASELINE, "db, SQLite"):
+        if size.is_smoke and name not in (OUR, "cached_db, django-redis"):
             continue
         why = missing(engine, programs() is not None)
         print(f"  {name:30}" + (f"skipped: {why}" if why else f"besides the data: {engine.does}"))
@@ -86,7 +86,7 @@ def bars(found: Found, way: str) -> list[bool]:
             print(f"         {claim}: {ratios[best]:.3g} ×")
         else:
             kept.append(bar(claim, ratios[best], at_least=least, cpu=times.cpu_ratio(best, OUR)))
-        if way == "async":
+        if way == "async" and DJANGO_AUTH in times.rounds:
             print(f"         the same under Django's AuthenticationMiddleware: {times.ratio(best, DJANGO_AUTH):.3g} ×")
     return kept
 

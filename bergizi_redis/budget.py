@@ -10,8 +10,7 @@ import asyncio
 import builtins
 import select
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache
 from types import TracebackType
@@ -30,19 +29,24 @@ GRAIN = 1 / 32  # seconds; a wait may end this much before the budget does, neve
 POLL = getattr(select, "poll", None)  # Windows has none
 
 
-@contextmanager
-def within(seconds: float | None) -> Iterator[None]:
+class within:  # noqa: N801 – read as a phrase: with within(0.8):
     """Bound what runs inside to ``seconds`` from now, or to an outer bound that ends before. None: no bound."""
-    outer = _deadline.get()
-    deadline = None if seconds is None else time.monotonic() + seconds
-    if deadline is None or (outer is not None and outer <= deadline):
-        yield
-        return
-    token = _deadline.set(deadline)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+
+    __slots__ = ("_seconds", "_token")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._token = None
+        if self._seconds is not None:
+            outer, deadline = _deadline.get(), time.monotonic() + self._seconds
+            if outer is None or deadline < outer:
+                self._token = _deadline.set(deadline)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _deadline.reset(self._token)
 
 
 def seconds_left() -> float | None:
@@ -57,15 +61,28 @@ def clipped(seconds: float | None) -> float | None:
     return seconds if left is None else min(left, left if seconds is None else seconds)
 
 
-@asynccontextmanager
-async def awithin(seconds: float | None) -> AsyncIterator[None]:
+class awithin:  # noqa: N801 – as above
     """``asyncio.timeout`` that heeds an outer ``within`` and ends in redis-py's own ``TimeoutError``."""
-    bound = clipped(seconds)
-    try:
-        async with asyncio.timeout(bound):
-            yield
-    except builtins.TimeoutError as error:
-        raise no_answer(bound) from error
+
+    __slots__ = ("_bound", "_timer")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._bound = seconds
+
+    async def __aenter__(self) -> None:
+        self._bound = clipped(self._bound)
+        self._timer = asyncio.timeout(self._bound)
+        await self._timer.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        try:
+            await self._timer.__aexit__(kind, error, at)
+        except builtins.TimeoutError as late:
+            error = late
+        if isinstance(error, builtins.TimeoutError):
+            raise no_answer(self._bound) from error
 
 
 def no_answer(bound: float | None) -> TimeoutError:

@@ -38,23 +38,36 @@ def outage_told() -> Iterator[None]:
     except RedisError as error:
         if not is_outage(error):
             raise
-        raise RedisUnavailable(
-            f"The session store, CACHES[{settings.SESSION_CACHE_ALIAS!r}], cannot serve; sessions and cookies are "
-            f"kept. {explain(error)}"
-        ) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: RedisError) -> RedisUnavailable:
+    return RedisUnavailable(
+        f"The session store, CACHES[{settings.SESSION_CACHE_ALIAS!r}], cannot serve; sessions and cookies are "
+        f"kept. {explain(error)}"
+    )
 
 
 def ask(exchange: Exchange[T], *, budget: float | None = None) -> T:
     """Run the exchange, all its round trips within ``budget`` seconds: ``REQUEST_BUDGET`` unless given."""
-    with outage_told(), within(config.REQUEST_BUDGET if budget is None else budget):
-        return speak(readdressed(exchange), client(settings.SESSION_CACHE_ALIAS))
+    try:
+        with within(config.REQUEST_BUDGET if budget is None else budget):
+            return speak(readdressed(exchange), client(settings.SESSION_CACHE_ALIAS))
+    except RedisError as error:  # as outage_told() does, without a generator's cost
+        if not is_outage(error):
+            raise
+        raise _unavailable(error) from error
 
 
 async def aask(exchange: Exchange[T], *, budget: float | None = None) -> T:
     """``ask`` on the client of the running loop, without a thread."""
-    with outage_told():
+    try:
         async with awithin(config.REQUEST_BUDGET if budget is None else budget):
             return await aspeak(readdressed(exchange), aclient(settings.SESSION_CACHE_ALIAS))
+    except RedisError as error:
+        if not is_outage(error):
+            raise
+        raise _unavailable(error) from error
 
 
 def readdressed(exchange: Exchange[T]) -> Exchange[T]:

@@ -25,6 +25,7 @@ logger = logging.getLogger("bergizi_redis.sessions")
 
 META = b"@"
 JSON, CUSTOM = b":", b"!"
+DECODER = json.JSONDecoder()
 
 
 class SessionTooLarge(BergiziRedisError, ValueError):
@@ -88,7 +89,7 @@ class Codec:
             if self.serializer is None:
                 raise ValueError("written by another SESSION_SERIALIZER")
             return self.serializer.loads(raw[1:])
-        return json.loads(raw[1:].decode()) if mark == JSON else raw.decode()
+        return DECODER.decode(raw[1:].decode()) if mark == JSON else raw.decode()
 
     def encode(self, data: Mapping[Any, Any], before: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """The fields of a session that was loaded from ``before``. Raises ``SessionTooLarge``, ``TypeError``."""

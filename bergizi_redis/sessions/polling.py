@@ -17,6 +17,7 @@ from bergizi_redis.sessions.lifetime import Lifetime
 P = ParamSpec("P")
 R = TypeVar("R")
 HEADER = "X-Session-Touch"
+IN_META = "HTTP_X_SESSION_TOUCH"  # request.headers is made of all of them, for each request anew
 
 
 def no_session_touch(view: Callable[P, R]) -> Callable[P, R]:
@@ -49,7 +50,7 @@ def keep_quiet(request: Any) -> None:
 
 def opts_out(request: HttpRequest) -> bool:
     """Whether path or header say so; the view is not known yet."""
-    return request.headers.get(HEADER, "").lower() == "no" or is_below(request.path_info, config.SESSION_NO_TOUCH_PATHS)
+    return request.META.get(IN_META, "").lower() == "no" or is_below(request.path_info, config.SESSION_NO_TOUCH_PATHS)
 
 
 def is_below(path: str, tops: Iterable[str]) -> bool:
