@@ -21,6 +21,7 @@ class BergiziRedisConfig(AppConfig):
     def ready(self) -> None:
         import_module("bergizi_redis.checks")
         import_module("bergizi_redis.auditchecks")
+        import_module("bergizi_redis.limitchecks")
         import_module("bergizi_redis.passwordchecks")
         connect_restarts()
         connect_writes()

@@ -112,29 +112,23 @@ UNGUARDED_BACKEND = Rule(
     "Take it out of AUTHENTICATION_BACKENDS, or guard it: class Ours(LockoutMixin, TheirBackend).",
 )
 NO_LOCKOUT_MIDDLEWARE = Rule(
-    "NO_LOCKOUT_MIDDLEWARE",
-    "W004",
-    "The lockout lacks its middleware: a refused log-in answers 200, not 429.",
+    "NO_LOCKOUT_MIDDLEWARE", "W004", "The lockout lacks its middleware: a refused log-in answers 200, not 429.",
     "Add 'bergizi_redis.security.middleware.LockoutMiddleware' behind AuthenticationMiddleware.",
-)
+)  # fmt: skip
 TENANT_BEFORE_USER = Rule(
-    "TENANT_BEFORE_USER",
-    "W005",
+    "TENANT_BEFORE_USER", "W005",
     "`TenantMiddleware` asks for the user before, or without, `AuthenticationMiddleware`.",
     "Put it behind 'django.contrib.auth.middleware.AuthenticationMiddleware', or resolve the tenant from the host.",
-)
+)  # fmt: skip
 LOCKOUT_BEFORE_USER = Rule(
-    "LOCKOUT_BEFORE_USER",
-    "W006",
+    "LOCKOUT_BEFORE_USER", "W006",
     "`LockoutMiddleware` stands before `AuthenticationMiddleware`, so its pages have no user.",
     "Put it behind 'django.contrib.auth.middleware.AuthenticationMiddleware'.",
-)
+)  # fmt: skip
 TWO_SESSION_MIDDLEWARES = Rule(
-    "TWO_SESSION_MIDDLEWARES",
-    "W007",
-    "Both session middlewares, Django's and this package's, are listed.",
+    "TWO_SESSION_MIDDLEWARES", "W007", "Both session middlewares, Django's and this package's, are listed.",
     "Keep 'bergizi_redis.sessions.middleware.SessionMiddleware', in the place of Django's.",
-)
+)  # fmt: skip
 UNCACHED_MODEL = Rule(
     "UNCACHED_MODEL",
     "W008",
@@ -236,6 +230,18 @@ OPEN_WEBHOOK = Rule(
 SILENT_ALERTS = Rule(
     "SILENT_ALERTS", "W052", "`ALERT_WEBHOOKS` or `ALERT_EMAILS` is set, and `ALERTS` is off.",
     "Set ALERTS to True, or take the addresses out.",
+)  # fmt: skip
+WRONG_LIMIT = Rule(
+    "WRONG_LIMIT", "E060", "An entry of `RATELIMITS` cannot be used: each request below its path would fail.",
+    "Write it as ratelimit() takes it: {'path': '/api/', 'key': 'user_or_ip', 'rate': '100/m'}.",
+)  # fmt: skip
+UNUSED_LIMITS = Rule(
+    "UNUSED_LIMITS", "W060", "`RATELIMITS` is set, and no middleware asks it.",
+    "Add 'bergizi_redis.security.limiting.middleware.RateLimitMiddleware' to MIDDLEWARE.",
+)  # fmt: skip
+EARLY_LIMITS = Rule(
+    "EARLY_LIMITS", "W061", "`RateLimitMiddleware` counts users or tenants before they are known: by address.",
+    "Put it behind AuthenticationMiddleware, and behind TenantMiddleware.",
 )  # fmt: skip
 
 RULES = tuple(rule for rule in list(globals().values()) if isinstance(rule, Rule))

@@ -20,6 +20,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "checklist",
         "passwordchecks",
         "auditchecks",
+        "limitchecks",
         "wiring",
         "dashboard",
         "rehearsal",

@@ -77,11 +77,10 @@ def test_no_window_sees_more_than_the_limit_in_exact_mode(
     for after, cost in story:
         before = list(told.admitted)
         verdict, begun, ended = told.call(after, cost)
-        at_most, at_least = (
-            sum(units for at, units in before if at + 10 * SECOND >= moment) + cost > limit for moment in (begun, ended)
-        )
-        if at_most == at_least:  # no edge lies between the two moments
-            assert verdict.refused == at_most
+        most, least = (sum(units for at, units in before if at + 10 * SECOND >= moment) for moment in (begun, ended))
+        if most == least:  # no edge lies between the two moments
+            assert verdict.refused == (most + cost > limit)
+            assert verdict.count == most + (0 if verdict.refused else cost)
     assert told.worst(10 * SECOND) <= limit
 
 
@@ -198,6 +197,15 @@ def test_a_log_holds_no_more_than_the_limit_and_forgets_what_is_past(raw: "redis
     pass_time(raw, 61 * SECOND, asked.key)
     one(asked)
     assert raw.llen(asked.key) == 1
+
+
+def test_a_log_whose_beginning_is_past_holds_on_to_the_rest(raw: "redis.Redis") -> None:
+    asked = quota(9, 3600)
+    one(asked)
+    pass_time(raw, 10 * SECOND, asked.key)
+    one(asked)
+    pass_time(raw, 3595 * SECOND, asked.key)
+    assert charge([asked], count=False)[0].count == 1
 
 
 def test_a_log_is_trimmed_of_the_past_alone(raw: "redis.Redis") -> None:

@@ -77,12 +77,13 @@ class SiteLimits:
     def __call__(self, path: str) -> list[Limit]:
         given, limits = config.RATELIMITS, self._known[1]
         if given is not self._known[0]:
-            limits = [(entry["path"], _limit(entry)) for entry in given]
+            limits = [(entry["path"], limit_of(entry)) for entry in given]
             self._known = given, limits
         return [limit for start, limit in limits if is_below(path, start)]
 
 
-def _limit(entry: Mapping[str, Any]) -> Limit:
+def limit_of(entry: Mapping[str, Any]) -> Limit:
+    """What an entry of ``RATELIMITS`` says. Raises ``ConfigurationError``."""
     options = {name: value for name, value in entry.items() if name != "path"}
     return Limit(**{"group": f"path {entry['path']}", **options})
 

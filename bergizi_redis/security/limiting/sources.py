@@ -55,19 +55,27 @@ def _first_address(address: str, ipv4: int, ipv6: int) -> str:
 
 def value_of(key: Any, group: str, request: HttpRequest) -> Value:
     """Whom the request counts for. Raises ``ConfigurationError``."""
-    if not key:
-        raise ConfigurationError(f"A rate limit needs a key: {NAMES}.")
+    check(key)
     if callable(key):
         return _called(key, group, request)
     if key in SIMPLE:
         return SIMPLE[key](request) or _ip(request)
     kind, colon, name = key.partition(":")
-    if colon and kind in FIELDS:
-        text = FIELDS[kind](request, name)
-        return (key, find_tenant() or keys.SHARED, canonical_identifier(text)) if text else _ip(request)
-    if "." in key and not colon:
+    if not colon:
         return _called(import_string(key), group, request)
-    raise ConfigurationError(f"{key!r} is not a key of a rate limit. Give {NAMES}.")
+    text = FIELDS[kind](request, name)
+    return (key, find_tenant() or keys.SHARED, canonical_identifier(text)) if text else _ip(request)
+
+
+def check(key: Any) -> None:
+    """Raises ``ConfigurationError`` for what is no key."""
+    if not key:
+        raise ConfigurationError(f"A rate limit needs a key: {NAMES}.")
+    if callable(key) or key in SIMPLE:
+        return
+    kind, colon, _ = key.partition(":")
+    if not (kind in FIELDS if colon else "." in key):
+        raise ConfigurationError(f"{key!r} is not a key of a rate limit. Give {NAMES}.")
 
 
 def _called(function: Callable[..., Any], group: str, request: HttpRequest) -> Value:
