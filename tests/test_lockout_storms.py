@@ -51,7 +51,7 @@ def test_a_thousand_threads_at_one_moment_are_limit_checks(who: str, settings: A
     assert len(checked) == limit
 
 
-@pytest.mark.parametrize("limit", [1, 3, 20])
+@pytest.mark.parametrize("limit", [20, *(pytest.param(limit, marks=pytest.mark.soak) for limit in (1, 3))])
 def test_three_hundred_tasks_are_limit_checks(who: str, settings: Any, limit: int) -> None:
     use(settings, LOCKOUT_ATTEMPTS=limit)
     checked = 0
