@@ -81,7 +81,7 @@ def hashers() -> Iterator[CheckMessage]:
             yield checklist.HASHER_NOT_FIRST.found(f"PASSWORD_HASHERS begins with {settings.PASSWORD_HASHERS[0]!r}.")
     yield from _weak_first(chain[0])
     for path, types in zip(settings.PASSWORD_HASHERS[1:], chain[1:], strict=True):
-        if FAST & {*types} or types[0] == TRUNCATING:
+        if FAST & {*types} or TRUNCATING in types:
             yield checklist.OLD_HASHER.found(f"PASSWORD_HASHERS verifies with {path!r}.")
 
 
@@ -106,7 +106,7 @@ def _given_peppers() -> Mapping[str, str]:
 def _weak_first(types: list[str]) -> Iterator[CheckMessage]:
     if FAST & {*types}:
         yield checklist.WEAK_HASHER.found(f"PASSWORD_HASHERS begins with {types[0]!r}, which is fast to try.")
-    elif types[0] == TRUNCATING:
+    elif TRUNCATING in types:
         yield checklist.WEAK_HASHER.found(f"PASSWORD_HASHERS begins with {types[0]!r}, which reads 72 bytes alone.")
     elif PEPPERED in types or DJANGO_BCRYPT in types:
         rounds = import_string(types[0])().rounds

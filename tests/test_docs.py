@@ -211,7 +211,10 @@ PUBLIC = {
     "health": "check_redis_health",
     "security.backends": "LockoutModelBackend",
     "security.lockout": "guard_login is_account_locked locked_accounts record_login_attempt unlock_account",
+    "security.hashers": "PepperedBCryptPasswordHasher",
     "security.middleware": "LockoutMiddleware",
+    "security.passwords": "PasswordPolicy PasswordReport avalidate_password validate_password",
+    "security.validators": "BlocklistValidator BreachValidator LengthValidator PolicyValidator",
     "sessions.middleware": "SessionMiddleware",
     "sessions.service": (
         "create_session revoke revoke_tenant revoke_user sessions_for_tenant sessions_for_user stats validate_session"

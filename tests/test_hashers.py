@@ -22,6 +22,7 @@ from django.contrib.auth.hashers import (
     make_password,
 )
 from django.contrib.auth.models import User
+from django.utils.module_loading import import_string
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from hypothesis import strategies as st
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.passwordconf import LONGEST_NORMALISED
+from bergizi_redis.security import oldhashers
 from bergizi_redis.security.hashers import PepperedBCryptPasswordHasher
 from bergizi_redis.security.peppers import peppered
 
@@ -267,6 +269,39 @@ def test_a_damaged_hash_is_nobody_s_costs_the_same_and_is_logged(
 
 
 # Old hashes, at log-in
+
+
+class QuickOldBCrypt(oldhashers.BCryptPasswordHasher):
+    rounds = 4
+
+
+class QuickOldPBKDF2(oldhashers.PBKDF2PasswordHasher):
+    iterations = 10
+
+
+OLD_ONES = ("tests.test_hashers.QuickOldBCrypt", "tests.test_hashers.QuickOldPBKDF2")
+
+
+@pytest.mark.parametrize("path", OLD_ONES)
+@pytest.mark.parametrize("password", [text for text in AWKWARD.values() if isinstance(text, str)])
+def test_an_old_hasher_of_ours_raises_for_nothing(settings: Any, path: str, password: str) -> None:
+    settings.PASSWORD_HASHERS = ["tests.test_hashers.Quick", path]
+    kept = make_password(RIGHT, hasher=import_string(path)())
+    assert not check_password(password, kept)
+    assert check_password(RIGHT, kept)
+
+
+def test_plain_bcrypt_verifies_long_passwords_as_it_did_before_its_library_raised(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["tests.test_hashers.Quick", OLD_ONES[0]]
+    kept = f"bcrypt${bcrypt.hashpw(b'a' * 72, bcrypt.gensalt(4)).decode()}"
+    assert check_password("a" * 73, kept)
+    assert not check_password("a" * 71, kept)
+
+
+def test_what_an_old_hasher_of_ours_makes_django_s_own_verifies(settings: Any) -> None:
+    kept = make_password("café", hasher=QuickOldPBKDF2())
+    assert check_password("café", kept)
+    assert type(identify_hasher(kept)) is QuickPBKDF2
 
 
 @pytest.fixture
