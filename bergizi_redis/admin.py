@@ -28,7 +28,7 @@ from django.views.decorators.http import require_POST
 from bergizi_redis import audit_admin, lockout_admin
 from bergizi_redis.admin_scope import own_tenant, scope_of
 from bergizi_redis.exceptions import TenantError
-from bergizi_redis.keys import validated_tenant
+from bergizi_redis.keys import SHARED, validated_tenant
 from bergizi_redis.models import Session
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions import service as sessions
@@ -78,6 +78,8 @@ class Search:
         return tenants[0] if len(tenants) == 1 else None
 
     def _tenants(self, scope: tuple[str, ...] | None) -> list[str]:
+        if self.tenant == SHARED and scope is None:
+            return [SHARED]
         try:
             named = [validated_tenant(self.tenant)] if self.tenant else list(scope or ())
         except TenantError:  # nobody's
@@ -85,7 +87,7 @@ class Search:
         return [tenant for tenant in named if scope is None or tenant in scope]
 
     def _fits(self, info: SessionInfo) -> bool:
-        return self.tenant in ("", info.tenant) and (not self.ip or (info.ip or "").startswith(self.ip))
+        return self.tenant in ("", info.tenant or SHARED) and (not self.ip or (info.ip or "").startswith(self.ip))
 
 
 @dataclass(frozen=True, slots=True)

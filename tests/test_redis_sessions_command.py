@@ -74,6 +74,17 @@ def test_counts_of_a_tenant() -> None:
     assert "live" in run("stats", "--tenant", JAKARTA)
 
 
+def test_sessions_of_no_tenant_are_named_by_an_at_sign() -> None:
+    made("u1")
+    store = SessionStore()
+    store["_auth_user_id"] = "u1"
+    store.save()
+    assert [info["public_id"] for info in json.loads(run("list", "--tenant", "@", "--json"))] == [store.sid]
+    both = json.loads(run("list", "--user", "u1", "--tenant", "@", "--json"))
+    assert [info["public_id"] for info in both] == [store.sid]
+    assert json.loads(run("stats", "--tenant", "@", "--json"))["live"] == 1
+
+
 def test_a_sweep_tells_of_what_has_run_out(raw: "redis.Redis") -> None:
     session = made()
     for name in (keys.user_sessions("u1"), keys.tenant_sessions(JAKARTA)):

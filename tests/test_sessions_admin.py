@@ -75,6 +75,9 @@ def test_the_networks_staff_names_a_user_or_a_tenant_and_finds_their_sessions(
     cookies = [cookie.value or "?" for cookie in cook.cookies]
     assert not any(value in answer.text for value in cookies), "no key of a cookie is on the page"
     assert "this session" in network.get(f"{PAGE}?user=admin").text
+    own = set(sids(network.get(f"{PAGE}?user=admin&tenant=%40")))
+    assert own, "who belongs to no tenant"
+    assert own <= set(sids(network.get(f"{PAGE}?tenant=%40")))
 
 
 def test_a_page_without_inline_style_or_script(network: Client) -> None:
@@ -89,7 +92,7 @@ def test_a_kitchens_staff_sees_and_ends_the_sessions_of_that_kitchen_alone(site:
     theirs = sids(budi.get(f"{PAGE}?user=agus@{JAKARTA}"))
     assert len(theirs) == 1
     assert set(theirs) <= set(sids(budi.get(PAGE))), "one's own tenant need not be named"
-    for query in (f"?tenant={KUPANG}", f"?user=agus@{KUPANG}", f"?tenant={KUPANG}&user=agus@{KUPANG}"):
+    for query in ("?tenant=%40", f"?tenant={KUPANG}", f"?user=agus@{KUPANG}", f"?tenant={KUPANG}&user=agus@{KUPANG}"):
         assert "No session was found." in budi.get(PAGE + query).text
     hidden = re.findall(r"[0-9a-f]{32}", foreign_sid(site))
     fields = {"user": f"agus@{KUPANG}", "sid": hidden, "reason": "mine now"}
@@ -183,37 +186,37 @@ def signed_in(login, ip):
     client.force_login(User.objects.get(login=login))
     return client
 boss = signed_in("admin", "127.0.0.1")
-agus = User.objects.get(login="agus@{KUPANG}")
+joko = User.objects.get(login="joko@{KUPANG}")
 for _ in range(3):
-    service.create_session(agus.pk, "{KUPANG}", "", "", "", "", [], "203.0.113.9", None)
-service.create_session(agus.pk, "{KUPANG}", "", "", "", "", [], "198.51.100.9", None)
+    service.create_session(joko.pk, "{KUPANG}", "", "", "", "", [], "203.0.113.9", None)
+service.create_session(joko.pk, "{KUPANG}", "", "", "", "", [], "198.51.100.9", None)
 def found(query):
     page = boss.get("{PAGE}?" + query)
     return [row["info"].public_id for row in page.context_data["rows"]]
 def end(what, sids):
-    boss.post("{END}", {{"what": what, "sid": sids, "reason": f"{{what}} of them", "user": "agus@{KUPANG}"}})
+    boss.post("{END}", {{"what": what, "sid": sids, "reason": f"{{what}} of them", "user": "joko@{KUPANG}"}})
 by_ip = found("tenant={KUPANG}&ip=203.0.113.")
-four = found("user=agus@{KUPANG}")
+four = found("user=joko@{KUPANG}")
 end("one", four[:1])
 end("others", four[1:2])
-left = found("user=agus@{KUPANG}")
+left = found("user=joko@{KUPANG}")
 end("all", left)
-print("LOG" + json.dumps([[len(by_ip), len(four), len(left), len(found("user=agus@{KUPANG}"))],
-      [boss.get("{PAGE}").context_data["rows"] == [], str(User.objects.get(login="admin").pk), str(agus.pk)], log]))
+print("LOG" + json.dumps([[len(by_ip), len(four), len(left), len(found("user=joko@{KUPANG}"))],
+      [boss.get("{PAGE}").context_data["rows"] == [], str(User.objects.get(login="admin").pk), str(joko.pk)], log]))
 """
 
 
 def test_who_ended_what_and_why_is_told_by_the_signal(site: ExampleSite) -> None:
     said = site.manage("shell", "-c", TOLD)
     assert said.returncode == 0, said.stderr
-    counts, (unnamed, boss, agus), told = json.loads(said.stdout.partition("LOG")[2])
+    counts, (unnamed, boss, joko), told = json.loads(said.stdout.partition("LOG")[2])
     assert counts == [3, 4, 1, 0]
     assert unnamed, "who looks after all must name a user or a tenant"
     assert {each["actor"] for each in told} == {boss}
     assert [each["reason"] for each in told] == ["one of them", "others of them", "others of them", "all of them"]
-    assert {(each["user_id"], each["tenant"]) for each in told[:3]} == {(agus, KUPANG)}
+    assert {(each["user_id"], each["tenant"]) for each in told[:3]} == {(joko, KUPANG)}
     assert all(each["sid"] for each in told[:3])
-    assert (told[3]["sid"], told[3]["user_id"], told[3]["ended"]) == (None, agus, 1)
+    assert (told[3]["sid"], told[3]["user_id"], told[3]["ended"]) == (None, joko, 1)
     assert [entry[3] for entry in log(site) if entry[3].endswith("of them")] == [
         "one (1): one of them", "others (2): others of them", "all (1): all of them",
     ]  # fmt: skip

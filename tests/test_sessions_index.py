@@ -33,6 +33,7 @@ from bergizi_redis.sessions.quotas import SessionLimitReached
 from bergizi_redis.sessions.statistics import NAMES, count
 from tests.roundtrips import round_trips
 from tests.servers import Cluster, PrivateServer
+from tests.spoken import WAYS, Spoken
 
 TENANT = "sppg-1"
 PROFILE: dict[str, Any] = {"role": "COOK", "user_type": "U", "email": "e", "name": "n", "permissions": []}
@@ -353,6 +354,21 @@ def test_days_are_told_from_today_backwards() -> None:
     assert [(days[0].day - day.day).days for day in days] == [0, 1, 2]
     with pytest.raises(ValueError, match="give 1 to 40"):
         sessions.stats(TENANT, days=41)
+
+
+def test_sessions_of_no_tenant_have_their_own_lists_and_counts() -> None:
+    """As in a project without tenants."""
+    store = SessionStore()
+    store["_auth_user_id"] = "7"
+    store.save()
+    session_of("7")
+    for way in WAYS:
+        service: Any = Spoken(sessions, way)
+        numbers = service.stats("@")
+        assert (numbers.tenant, numbers.live, numbers.online, numbers.today.logins) == (None, 1, 1, 1)
+        assert [info.public_id for info in service.sessions_for_tenant("@")] == [store.sid]
+        assert [info.public_id for info in service.page_for_tenant("@").sessions] == [store.sid]
+        assert service.page_for_tenant("@") == service.page_for_tenant(None)
 
 
 def test_online_is_who_was_seen_lately(raw: Any) -> None:

@@ -31,6 +31,11 @@ class Page:
     total: int
 
 
+def scope_of(tenant: str | None) -> str | None:
+    """None for ``"@"``, which names the sessions that belong to no tenant, as in the rest of the package."""
+    return None if tenant == keys.SHARED else tenant
+
+
 def page_for_user(user_id: object, cursor: str | None = None, size: int = 50) -> Page:
     """A page of the user's sessions; ``size`` is 1 to 500. Raises ``ValueError`` for what is no cursor or size."""
     return ask(_page(keys.user_sessions(user_id), cursor, size, user_id=str(user_id)), budget=config.COMMAND_TIMEOUT)
@@ -43,12 +48,14 @@ async def apage_for_user(user_id: object, cursor: str | None = None, size: int =
 
 
 def page_for_tenant(tenant: str | None, cursor: str | None = None, size: int = 50) -> Page:
-    """As ``page_for_user``, of a tenant; None: the sessions that belong to no tenant. Raises ``TenantError`` too."""
+    """As ``page_for_user``, of a tenant; "@" or None: the sessions of no tenant. Raises ``TenantError`` too."""
+    tenant = scope_of(tenant)
     return ask(_page(keys.tenant_sessions(tenant), cursor, size, tenant=tenant), budget=config.COMMAND_TIMEOUT)
 
 
 async def apage_for_tenant(tenant: str | None, cursor: str | None = None, size: int = 50) -> Page:
     """As ``page_for_tenant``."""
+    tenant = scope_of(tenant)
     page = _page(keys.tenant_sessions(tenant), cursor, size, tenant=tenant)
     return await aask(page, budget=config.COMMAND_TIMEOUT)
 

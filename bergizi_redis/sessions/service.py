@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
+from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import index, quotas, statistics, steps
 from bergizi_redis.sessions.activity import Activity as Activity
 from bergizi_redis.sessions.activity import aactivity as aactivity
@@ -36,6 +37,7 @@ from bergizi_redis.sessions.paging import apage_for_tenant as apage_for_tenant
 from bergizi_redis.sessions.paging import apage_for_user as apage_for_user
 from bergizi_redis.sessions.paging import page_for_tenant as page_for_tenant
 from bergizi_redis.sessions.paging import page_for_user as page_for_user
+from bergizi_redis.sessions.paging import scope_of
 from bergizi_redis.sessions.permissions import apermissions_changed as apermissions_changed
 from bergizi_redis.sessions.permissions import arefresh, refresh
 from bergizi_redis.sessions.permissions import permissions_changed as permissions_changed
@@ -149,13 +151,17 @@ async def asessions_for_user(user_id: object) -> list[SessionInfo]:
 
 
 def sessions_for_tenant(tenant: str) -> list[SessionInfo]:
-    """The tenant's live sessions, the latest log-in first. Raises ``TenantError``."""
-    return _infos(ask(index.listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
+    """The tenant's live sessions, the latest log-in first; "@": those of no tenant. Raises ``TenantError``."""
+    return _infos(ask(_of_tenant(scope_of(tenant)), budget=config.COMMAND_TIMEOUT))
 
 
 async def asessions_for_tenant(tenant: str) -> list[SessionInfo]:
     """As ``sessions_for_tenant``."""
-    return _infos(await aask(index.listed(keys.tenant_sessions(tenant), tenant=tenant), budget=config.COMMAND_TIMEOUT))
+    return _infos(await aask(_of_tenant(scope_of(tenant)), budget=config.COMMAND_TIMEOUT))
+
+
+def _of_tenant(tenant: str | None) -> Exchange[dict[str, Record]]:
+    return index.listed(keys.tenant_sessions(tenant), tenant=tenant)
 
 
 def _infos(found: dict[str, Record]) -> list[SessionInfo]:
@@ -166,11 +172,13 @@ def _infos(found: dict[str, Record]) -> list[SessionInfo]:
 def stats(tenant: str | None = None, days: int = 1) -> SessionStats:
     """Counts of a tenant, of the one in force unless given, over the last ``days`` days (UTC), 1 to 40.
 
+    ``"@"`` is for the sessions of no tenant: all, in a project without tenants.
+
     Raises ``TenantRequired``, ``TenantError``, ``ValueError``.
     """
-    return ask(statistics.report(current_tenant() if tenant is None else tenant, days))
+    return ask(statistics.report(current_tenant() if tenant is None else scope_of(tenant), days))
 
 
 async def astats(tenant: str | None = None, days: int = 1) -> SessionStats:
     """As ``stats``."""
-    return await aask(statistics.report(current_tenant() if tenant is None else tenant, days))
+    return await aask(statistics.report(current_tenant() if tenant is None else scope_of(tenant), days))

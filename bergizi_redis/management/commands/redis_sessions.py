@@ -47,7 +47,7 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
         parser.add_argument("sids", nargs="*", metavar="SID", help="with revoke: public ids of sessions, as list shows")
         parser.add_argument("--user", metavar="U", help="sessions of this user id")
-        parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only")
+        parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only; @: of none")
         parser.add_argument("--reason", default="", metavar="WHY", help="with revoke: for the audit trail")
         parser.add_argument("--limit", type=number, default=50, metavar="N", help="with list: at most N (default: 50)")
         parser.add_argument("--repair", action="store_true", help="with doctor: put it right")
@@ -93,7 +93,7 @@ class Command(BaseCommand):
         """Those to show, and how many there are."""
         user, tenant, limit = options["user"], options["tenant"], options["limit"]
         if user is not None:
-            found = [info for info in sessions.sessions_for_user(user) if tenant in (None, info.tenant)]
+            found = [info for info in sessions.sessions_for_user(user) if tenant in (None, info.tenant or "@")]
             return found[:limit], len(found)
         if tenant is None:
             raise CommandError("Say whose: --user U, --tenant T, or both.", returncode=NOT_ASKED)
