@@ -130,11 +130,20 @@ def test_log_ins_while_the_slot_of_their_user_moves_are_counted_right(at: Any, c
         served(made)
         served(lambda: asyncio.run(sessions.acreate_session(SARI, TENANT, **PROFILE)))
     patient(settings)
+    a_minute_goes_by(keys.user_sessions(SARI), keys.tenant_sessions(TENANT))
     last = [made(), made()]
     assert {info.public_id for info in sessions.sessions_for_user(SARI)} == {one.sid for one in last}
     assert sessions.validate_session(first.key) is None
     assert {info.public_id for info in sessions.sessions_for_tenant(TENANT)} == {one.sid for one in last}
     assert sessions.stats(TENANT).live == 2
+
+
+def a_minute_goes_by(*listings: str) -> None:
+    """Log-ins that ran out of time have left entries, which are not taken for ghosts at once."""
+    client: Any = connections.client("default")
+    for listing in listings:
+        for sid, score in client.zrange(listing, 0, -1, withscores=True):
+            client.zadd(listing, {sid: int(score) + ((score % 1) * 2048 - 60) % 2048 / 2048})
 
 
 # A primary that fails
