@@ -1,7 +1,7 @@
 """Moving in from django-axes: its middleware, decorators, exemptions and settings, with this package's count.
 
-Red, each, in a copy: exemptions that are not heeded, a failure counted by handler and backend, one counted by neither, a
-success that forgets nothing.
+Red, each, in a copy: exemptions that are not heeded, a failure counted by handler and backend, one counted by neither,
+a success that forgets nothing.
 """
 
 import json
