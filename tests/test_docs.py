@@ -212,8 +212,10 @@ PUBLIC = {
     "security.backends": "LockoutModelBackend",
     "security.lockout": "guard_login is_account_locked locked_accounts record_login_attempt unlock_account",
     "security.hashers": "PepperedBCryptPasswordHasher",
+    "security.limiting.middleware": "RateLimitMiddleware",
     "security.middleware": "LockoutMiddleware",
     "security.passwords": "PasswordPolicy PasswordReport avalidate_password validate_password",
+    "security.ratelimit": "get_usage is_ratelimited ratelimit",
     "security.validators": "BlocklistValidator BreachValidator LengthValidator PolicyValidator",
     "sessions.middleware": "SessionMiddleware",
     "sessions.service": (

@@ -26,6 +26,7 @@ from bergizi_redis.connections import Role, client
 from bergizi_redis.health import check_redis_health
 from bergizi_redis.security import lockout
 from bergizi_redis.security.lockout import Attempt, LockedAccount, LockStatus
+from bergizi_redis.security.ratelimit import Usage, aget_usage, get_usage, is_ratelimited, ratelimit
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.info import Session, SessionInfo
 from bergizi_redis.sessions.statistics import SessionStats
@@ -158,6 +159,27 @@ async def lockout_is_awaited_natively() -> None:
     assert_type(await lockout.aunlock_account("a@b.id"), bool)
     async with lockout.guard_login("a@b.id", scope="otp") as attempt:
         assert_type(attempt.remaining, int)
+
+
+@ratelimit(key="ip", rate="5/m", algorithm="gcra", cost=lambda group, request: len(request.body))
+def limited(request: HttpRequest, pk: int) -> HttpResponse:
+    usage = get_usage(request, "api", key="ip", rate=(5, 60), increment=True)
+    assert_type(usage, Usage | None)
+    assert_type(is_ratelimited(request, fn=limited, key="user", rate="5/m", shadow=True), bool)
+    return HttpResponse(str(usage["retry_after"] if usage else pk))
+
+
+@ratelimit(key="user", rate=None)
+async def limited_too(request: HttpRequest) -> HttpResponse:
+    assert_type(await aget_usage(request, "api", key="ip", rate="5/m"), Usage | None)
+    return HttpResponse()
+
+
+async def limits(request: HttpRequest) -> None:
+    assert_type(limited(request, 1), HttpResponse)
+    limited(request, "1")  # type: ignore[arg-type]
+    assert_type(await limited_too(request), HttpResponse)
+    ratelimit("api", "ip", "5/m", "POST", True, "exact")  # type: ignore[call-arg]
 
 
 def the_rest() -> None:
