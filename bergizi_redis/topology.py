@@ -20,10 +20,9 @@ from redis.exceptions import ClusterDownError, ConnectionError, RedisClusterExce
 from bergizi_redis.budget import budgeted, seconds_left, within
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.retries import BudgetedRetry
+from bergizi_redis.scripts.script import keys_in
 
-SCHEMES = (
-    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"
-)  # fmt: skip
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 EXAMPLES = {
     "standalone": "redis://localhost:6379/0",
     "sentinel": "redis+sentinel://host1:26379,host2:26379/service/0",
@@ -240,11 +239,12 @@ class BudgetedCluster(RedisCluster):
 
     def pipeline(self, transaction: bool | None = None, shard_hint: Any = None) -> Any:
         pipeline: Any = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
-        execute: Any = pipeline.execute
+        execute, asked = pipeline.execute, pipeline._get_command_keys
 
         def bounded(raise_on_error: bool = True) -> Any:
             with within(self.budget), as_driver_errors():
                 return execute(raise_on_error)
 
-        pipeline.execute = bounded
+        # redis-py would ask the server for the keys of each script, a round trip each.
+        pipeline.execute, pipeline._get_command_keys = bounded, lambda *args: keys_in(args) or asked(*args)
         return pipeline

@@ -43,3 +43,8 @@ class Script:
 def script(name: str) -> Script:
     """The script ``<name>.lua``, read once a process."""
     return Script(name)
+
+
+def keys_in(command: Sequence[Any]) -> list[Any]:
+    """The keys that a call of a script names; none for another command."""
+    return list(command[3 : 3 + int(command[2])]) if command[0] in ("EVAL", "EVALSHA") else []
