@@ -1,8 +1,8 @@
 """How many round trips each step takes, on one server and on a cluster of three primaries, sync and async.
 
 A round trip is one request of an exchange: a command, or a pipeline that is sent to all its nodes before any is read.
-That it is no more on the wire, each node's own count of reads says. Seen red: where the driver's pipelines ask the server
-which keys a script has, and where a log-in writes its lists apart from those that make room.
+That it is no more on the wire, each node's own count of reads says. Seen red: where the driver's pipelines ask the
+server which keys a script has, and where a log-in writes its lists apart from ending those that make room.
 """
 
 import asyncio
