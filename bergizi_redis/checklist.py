@@ -35,12 +35,7 @@ class Rule:
         return CheckMessage(LEVELS[self.number[0]], message, hint=hint or self.remedy, obj=obj, id=self.id)
 
 
-NOT_A_DICT = Rule(
-    "NOT_A_DICT",
-    "E001",
-    "`BERGIZI_REDIS` is not a dict.",
-    "Write BERGIZI_REDIS = {}, or take it out: every key is optional.",
-)
+NOT_A_DICT = Rule("NOT_A_DICT", "E001", "`BERGIZI_REDIS` is not a dict.", "Write BERGIZI_REDIS = {}, or take it out.")
 UNKNOWN_SETTING = Rule(
     "UNKNOWN_SETTING", "E002", "`BERGIZI_REDIS` has a key that is no setting.", "Correct it or take it out."
 )
@@ -135,6 +130,10 @@ UNCACHED_MODEL = Rule(
     "`QUERY_CACHE` lists a model whose manager caches nothing.",
     "Write objects = CachedQuerySet.as_manager(), from bergizi_redis.cache.queries, or take the model out.",
 )
+UNTRUSTED_PROXY = Rule(
+    "UNTRUSTED_PROXY", "W010", "There is a proxy, and `TRUSTED_PROXIES` is empty: all visitors have its address.",
+    "List the proxies' networks, or say how many there are, so that the lockout can tell visitors apart.",
+)  # fmt: skip
 NO_TENANT_FIELD = Rule(
     "NO_TENANT_FIELD",
     "W009",

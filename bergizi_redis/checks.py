@@ -25,7 +25,7 @@ from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.health import check_redis_health, is_redis
 from bergizi_redis.sessions.expiry import PRESETS
 from bergizi_redis.topology import parse_location, servers
-from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, uses, value_of
+from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, unproxied, uses, value_of
 
 TAG = "bergizi_redis"
 
@@ -196,7 +196,7 @@ def is_cached(manager: Any) -> bool:
 @register(TAG, Tags.security)
 def check_wiring(app_configs: object = None, **kwargs: Any) -> Found:
     """``AUTHENTICATION_BACKENDS`` and ``MIDDLEWARE``: what is missing, doubled or in the wrong order."""
-    return [*unguarded(), *misplaced()]
+    return [*unguarded(), *misplaced(), *unproxied()]
 
 
 @register(TAG, Tags.security)

@@ -105,6 +105,14 @@ def unguarded() -> Iterator[CheckMessage]:
             )
 
 
+def unproxied() -> Iterator[CheckMessage]:
+    """Settings that tell of a proxy, and limits of networks that would take all visitors for one."""
+    signs = ("SECURE_PROXY_SSL_HEADER", "USE_X_FORWARDED_HOST", "USE_X_FORWARDED_PORT")
+    sign = next((name for name in signs if getattr(settings, name, None)), None)
+    if sign and value_of("NETWORK_LOCKOUT") and not value_of("TRUSTED_PROXIES") and has_lockout():
+        yield checklist.UNTRUSTED_PROXY.found(f"{sign} is set, {SETTINGS_NAME}['TRUSTED_PROXIES'] is not.")
+
+
 def misplaced() -> Iterator[CheckMessage]:
     """Middleware that is missing, doubled or in the wrong place."""
     types = [types_of(path) for path in settings.MIDDLEWARE]

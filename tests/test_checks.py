@@ -335,6 +335,24 @@ def test_errors_hidden_from_the_cache_alone_are_nobodys_business(settings: Any) 
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("SECURE_PROXY_SSL_HEADER", ("HTTP_X_FORWARDED_PROTO", "https")), ("USE_X_FORWARDED_HOST", True)],
+)
+def test_a_proxy_that_is_not_trusted_hides_who_visits(settings: Any, name: str, value: Any) -> None:
+    assert found() == []
+    setattr(settings, name, value)
+    assert f"{name} is set" in only(checklist.UNTRUSTED_PROXY).msg
+    for given in ({"TRUSTED_PROXIES": 1}, {"TRUSTED_PROXIES": ["10.0.0.0/8"]}, {"NETWORK_LOCKOUT": {}}):
+        settings.BERGIZI_REDIS = given
+        assert found() == []
+
+
+def test_a_resolver_that_is_none_is_found(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"IDENTIFIER_RESOLVER": "bergizi_redis.nowhere.resolver"}
+    assert "IDENTIFIER_RESOLVER" in only(checklist.NOT_IMPORTABLE).msg
+
+
+@pytest.mark.parametrize(
     ("backend", "rule"), [(TAGGED, checklist.TWO_POOLS), (STOCK, checklist.SHARED_POOL), (DJANGO, None)]
 )
 def test_one_url_with_different_pool_options(settings: Any, backend: str, rule: Rule | None) -> None:
