@@ -33,6 +33,7 @@ from bergizi_redis.models import Session
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.asking import ask
+from bergizi_redis.sessions.client import noted_ip
 from bergizi_redis.sessions.identity import is_sid
 from bergizi_redis.sessions.info import SessionInfo, info_of
 
@@ -87,7 +88,10 @@ class Search:
         return [tenant for tenant in named if scope is None or tenant in scope]
 
     def _fits(self, info: SessionInfo) -> bool:
-        return self.tenant in ("", info.tenant or SHARED) and (not self.ip or (info.ip or "").startswith(self.ip))
+        kept = info.ip or ""
+        # As it was typed, or as SESSION_CLIENT_PRIVACY has kept it.
+        is_from = not self.ip or kept.startswith(self.ip) or (kept != "" and kept == noted_ip(self.ip))
+        return self.tenant in ("", info.tenant or SHARED) and is_from
 
 
 @dataclass(frozen=True, slots=True)

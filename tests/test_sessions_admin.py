@@ -173,7 +173,8 @@ def test_ending_needs_a_post_with_a_token(budi: Client) -> None:
 
 TOLD = f"""
 import json
-from django.test import Client
+from django.conf import settings
+from django.test import Client, override_settings
 from accounts.models import User
 from bergizi_redis import signals
 from bergizi_redis.sessions import service
@@ -197,20 +198,30 @@ def end(what, sids):
     boss.post("{END}", {{"what": what, "sid": sids, "reason": f"{{what}} of them", "user": "joko@{KUPANG}"}})
 by_ip = found("tenant={KUPANG}&ip=203.0.113.")
 four = found("user=joko@{KUPANG}")
+hidden = []
+for privacy in ("prefix", "hash"):
+    with override_settings(BERGIZI_REDIS={{**settings.BERGIZI_REDIS, "SESSION_CLIENT_PRIVACY": privacy}}):
+        one = service.create_session("privacy", "sppg-privacy", "", "", "", "", [], "203.0.113.77", None)
+        hidden.append([found("tenant=sppg-privacy&ip=203.0.113.77") == [one.sid],
+                       found("tenant=sppg-privacy&ip=198.51.100.77")])
+        service.revoke(one.sid)
+log.clear()
 end("one", four[:1])
 end("others", four[1:2])
 left = found("user=joko@{KUPANG}")
 end("all", left)
 print("LOG" + json.dumps([[len(by_ip), len(four), len(left), len(found("user=joko@{KUPANG}"))],
-      [boss.get("{PAGE}").context_data["rows"] == [], str(User.objects.get(login="admin").pk), str(joko.pk)], log]))
+      [boss.get("{PAGE}").context_data["rows"] == [], str(User.objects.get(login="admin").pk), str(joko.pk)],
+      hidden, log]))
 """
 
 
 def test_who_ended_what_and_why_is_told_by_the_signal(site: ExampleSite) -> None:
     said = site.manage("shell", "-c", TOLD)
     assert said.returncode == 0, said.stderr
-    counts, (unnamed, boss, joko), told = json.loads(said.stdout.partition("LOG")[2])
+    counts, (unnamed, boss, joko), hidden, told = json.loads(said.stdout.partition("LOG")[2])
     assert counts == [3, 4, 1, 0]
+    assert hidden == [[True, []]] * 2, "an address is found by what is kept of it"
     assert unnamed, "who looks after all must name a user or a tenant"
     assert {each["actor"] for each in told} == {boss}
     assert [each["reason"] for each in told] == ["one of them", "others of them", "others of them", "all of them"]
