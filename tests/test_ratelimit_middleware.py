@@ -54,6 +54,20 @@ def swallowing(request: HttpRequest) -> HttpResponse:
         return HttpResponse("forbidden", status=403)
 
 
+class Wrapped:
+    """As Django REST framework's request: the bare one is behind it."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
+def framework(request: HttpRequest) -> HttpResponse:
+    return swallowing(Wrapped(request))  # type: ignore[arg-type]
+
+
 def answering(request: HttpRequest) -> HttpResponse:
     try:
         return limited(request)
@@ -76,6 +90,7 @@ urlpatterns = [
     path("theirs/", theirs),
     path("forbidden/", forbidden),
     path("swallowing/", swallowing),
+    path("framework/", framework),
     path("answering/", answering),
     path("api/menus/", page),
     path("api/", page),
@@ -100,7 +115,7 @@ def site(settings: Any, *limits: dict[str, Any], **more: Any) -> None:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "RATELIMITS": list(limits), **more}
 
 
-@pytest.mark.parametrize("url", ["/limited/", "/limited-async/", "/swallowing/"])
+@pytest.mark.parametrize("url", ["/limited/", "/limited-async/", "/swallowing/", "/framework/"])
 def test_a_refused_call_answers_429(fetch: Any, url: str) -> None:
     assert fetch(url).status_code == 200
     refused = fetch(url)

@@ -69,12 +69,13 @@ def _in_order(resolved: Resolved, charged: list[Verdict]) -> list[Verdict]:
 
 
 def verdicts_of(request: HttpRequest) -> list[Verdict]:
-    """What was decided for the request so far; ``request.rate_limits``."""
+    """What was decided for the request so far; ``request.rate_limits`` of Django's request, which others may wrap."""
+    bare: Any = getattr(request, "_request", request)  # Django REST framework's name for it
     try:
-        return request.rate_limits  # type: ignore[attr-defined,no-any-return]
+        return bare.rate_limits  # type: ignore[no-any-return]
     except AttributeError:
-        found = request.rate_limits = []  # type: ignore[attr-defined]
-        return found
+        bare.rate_limits = []
+        return bare.rate_limits  # type: ignore[no-any-return]
 
 
 def enforce(request: HttpRequest, verdicts: Sequence[Verdict]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from functools import lru_cache
+from inspect import iscoroutine
 from typing import Any
 
 from django.conf import settings
@@ -80,7 +81,7 @@ def check(key: Any) -> None:
 
 def _called(function: Callable[..., Any], group: str, request: HttpRequest) -> Value:
     value = function(group, request)
-    if hasattr(value, "__await__"):
+    if iscoroutine(value):
         value.close()
         raise ConfigurationError(f"{function!r} is asynchronous; the key of a rate limit is asked in a thread.")
     return ("", "", str(value))
