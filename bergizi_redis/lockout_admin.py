@@ -25,7 +25,6 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from bergizi_redis.admin_scope import scope_of
-from bergizi_redis.management.console import clock
 from bergizi_redis.models import Lockout
 from bergizi_redis.security import listing, lockout
 from bergizi_redis.security.account import Account
@@ -52,7 +51,8 @@ class Row:
 
     @property
     def opens(self) -> str:
-        return clock(self.account.retry_after)
+        minutes = -(-self.account.retry_after // 60)
+        return ngettext("%(n)d minute", "%(n)d minutes", minutes) % {"n": minutes}
 
 
 @dataclass(frozen=True, slots=True)

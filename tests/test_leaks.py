@@ -1,6 +1,7 @@
 """The watch that every test runs under sees what it is there for."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -19,15 +20,15 @@ PASSWORD, KEY, NAME = "sambal-terasi-88", "k" * 32, "siti@dapur.example"
 @pytest.mark.parametrize("kind", ["string", "hash", "zset", "set", "list", "stream"])
 def test_a_password_in_a_value_is_seen(kind: str, raw: "redis.Redis", prefix: str) -> None:
     key = f"{prefix}:{kind}"
-    store = {
+    stores: dict[str, Callable[[], object]] = {
         "string": lambda: raw.set(key, f"it is {PASSWORD}"),
         "hash": lambda: raw.hset(key, "password", PASSWORD),
         "zset": lambda: raw.zadd(key, {PASSWORD: 1}),
         "set": lambda: raw.sadd(key, PASSWORD),
         "list": lambda: raw.rpush(key, PASSWORD),
         "stream": lambda: raw.xadd(key, {"password": PASSWORD}),
-    }[kind]
-    store()
+    }
+    stores[kind]()
     with watching() as watch:
         User().set_password(PASSWORD)
     assert watch.leaks(raw, [key.encode()]) == [f"the value of {key.encode()!r} shows {PASSWORD!r}"]
@@ -36,7 +37,7 @@ def test_a_password_in_a_value_is_seen(kind: str, raw: "redis.Redis", prefix: st
 
 def test_a_session_key_in_the_name_of_a_key_is_seen(raw: "redis.Redis", prefix: str) -> None:
     with watching() as watch:
-        SessionStore(KEY)
+        SessionStore(session_key=KEY)
     key = f"{prefix}:session:{KEY}".encode()
     assert watch.leaks(raw, [key]) == [f"the key {key!r} shows {KEY!r}"]
 
