@@ -342,7 +342,8 @@ def test_a_proxy_that_is_not_trusted_hides_who_visits(settings: Any, name: str, 
     assert found() == []
     setattr(settings, name, value)
     assert f"{name} is set" in only(checklist.UNTRUSTED_PROXY).msg
-    for given in ({"TRUSTED_PROXIES": 1}, {"TRUSTED_PROXIES": ["10.0.0.0/8"]}, {"NETWORK_LOCKOUT": {}}):
+    others: list[dict[str, Any]] = [{"TRUSTED_PROXIES": 1}, {"TRUSTED_PROXIES": ["10.0.0.0/8"]}, {"NETWORK_LOCKOUT": {}}]
+    for given in others:
         settings.BERGIZI_REDIS = given
         assert found() == []
 
