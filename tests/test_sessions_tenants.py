@@ -137,6 +137,22 @@ def test_a_tenants_cookie_on_another_tenants_host_signs_nobody_in(
     assert [entry.event for entry in sessions.activity(sari.pk)] == ["tenant_mismatch", "logged_in"]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_tenant_may_be_known_before_the_session_is(
+    visitor: Client, settings: Any, told: list[Any], asynchronous: bool
+) -> None:
+    settings.MIDDLEWARE = [settings.MIDDLEWARE[2], *settings.MIDDLEWARE[:2]]
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "TENANT_RESOLVER": f"{__name__}.by_header"}
+    other: Any = AsyncClient() if asynchronous else Client()
+    other.cookies = visitor.cookies
+    get, page = (async_to_sync(other.get), "/async/") if asynchronous else (other.get, "/")
+    assert get(page, headers={"x-kitchen": "sppg-a"}).content == b"sari|rice"
+    answer = get(page, headers={"x-kitchen": "sppg-b"})
+    assert answer.content == b"|"
+    assert not answer.cookies
+    assert [event["visited"] for event in told] == ["sppg-b"]
+
+
 def test_a_page_that_asks_for_nobody_is_the_same_for_a_strange_cookie(visitor: Client) -> None:
     answer = visitor.get("/plain/", **ABROAD)
     assert answer.content == b"plain"

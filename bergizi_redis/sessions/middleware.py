@@ -28,6 +28,7 @@ from bergizi_redis.sessions.outage import anonymous_answer, missing_in, serves_a
 from bergizi_redis.sessions.polling import opts_out
 from bergizi_redis.sessions.quotas import SessionLimitReached
 from bergizi_redis.sessions.refusals import is_untold, refused, tell_why
+from bergizi_redis.tenancy import find_tenant
 
 logger = logging.getLogger("bergizi_redis.sessions")
 
@@ -48,6 +49,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 request.session.prefetch()
+                if (tenant := find_tenant()) is not None:  # where TenantMiddleware stands before this one
+                    request.session.heed_tenant(request, tenant)
                 tell_why(request)
                 if change := noticed(request):
                     act(request, change)
@@ -62,6 +65,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             if isinstance(request.session, SessionStore):
                 request.session.touches = not opts_out(request)
                 await request.session.aprefetch()
+                if (tenant := find_tenant()) is not None:
+                    await request.session.aheed_tenant(request, tenant)
                 tell_why(request)
                 if change := noticed(request):
                     await aact(request, change)
