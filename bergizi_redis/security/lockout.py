@@ -171,7 +171,7 @@ def _locked(tenant: str) -> Steps[list[LockedAccount]]:
     limits = Limits.in_force()
     stands = [(row, limits.status(0, pttl)) for row, pttl in zip(rows, left, strict=True)]
     return [
-        LockedAccount(identifier, tag, scope, status.retry_after)
+        LockedAccount(identifier, tag, scope, status.retry_after, status.capped)
         for (tag, scope, identifier), status in stands
         if status.locked
     ]
