@@ -13,22 +13,28 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
 class Mortals:
     """``die(act, *args, after=n)``: does an act of ``ACTS`` in a child that is killed; whether it was."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, skew: float = 0) -> None:
+        environment = {"DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": url, "PYTHONPATH": "."}
+        if skew:  # seconds that its clocks are ahead of everybody else's
+            environment |= {"PYTHONPATH": f"{Path(__file__).parent / 'skewed'}:.", "SKEW": str(skew)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.mortals"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": url, "PYTHONPATH": "."},
+            env={**os.environ, **environment},
         )  # fmt: skip
 
     def die(
-        self, act: str, *args: Any, after: int, config: dict[str, Any], prefix: str, backwards: bool = False
-    ) -> bool:
-        order = {"act": act, "args": args, "after": after, "config": config, "prefix": prefix, "backwards": backwards}
+        self, act: str, *args: Any, after: int, config: dict[str, Any], prefix: str, backwards: bool = False,
+        many: int = 1,
+    ) -> bool:  # fmt: skip
+        order = {"act": act, "args": args, "after": after, "config": config, "prefix": prefix, "backwards": backwards,
+                 "many": many}  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps(order), file=self.process.stdin, flush=True)
@@ -36,10 +42,14 @@ class Mortals:
         assert answer in ("ended", "killed"), answer
         return answer == "killed"
 
+    def do(self, act: str, *args: Any, config: dict[str, Any], prefix: str, many: int = 1) -> None:
+        """Does the act in a process, or in so many at once, that live until they have done it."""
+        assert not self.die(act, *args, after=10**9, config=config, prefix=prefix, many=many)
+
 
 @contextmanager
-def mortals(url: str) -> Iterator[Mortals]:
-    running = Mortals(url)
+def mortals(url: str, skew: float = 0) -> Iterator[Mortals]:
+    running = Mortals(url, skew)
     try:
         yield running
     finally:
@@ -68,6 +78,18 @@ def obey(order: dict[str, Any]) -> None:
         act(*order["args"])
 
 
+def fork(order: dict[str, Any]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            obey(order)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
 def main() -> None:
     import django
 
@@ -75,15 +97,9 @@ def main() -> None:
     from tests import interruptions, sessionacts  # noqa: F401 – imported before the first fork
 
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            try:
-                obey(json.loads(line))
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        order = json.loads(line)
+        children = [fork(order) for _ in range(order["many"])]
+        status = max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
         sys.stdout.write({0: "ended", -signal.SIGKILL: "killed"}.get(status, f"failed: {status}") + "\n")
         sys.stdout.flush()
 

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from bergizi_redis import keys, signals
+from bergizi_redis.connections import client
+from bergizi_redis.sessions import barriers, sweeping
 from bergizi_redis.sessions import service as sessions
-from bergizi_redis.sessions import sweeping
+from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.doctor import examine
+from bergizi_redis.sessions.identity import new_key
+from bergizi_redis.sessions.quotas import SessionLimitReached
 
 TENANT = "sppg-1"
 PROFILE: dict[str, Any] = {"role": "COOK", "user_type": "U", "email": "e", "name": "n", "permissions": []}
@@ -63,6 +68,38 @@ def use(key: str) -> None:
     SessionStore(key).load()
 
 
+def note(text: str) -> None:
+    """For the test to read."""
+    client("default").rpush(keys.prefixed("noted"), text)
+
+
+def sweep_and_note() -> None:
+    def expired(sid: str, **_: Any) -> None:
+        note(sid)
+
+    signals.session_expired.connect(expired)
+    sweeping.sweep()
+
+
+def note_life(key: str) -> None:
+    """Seconds that the cookie shall live, or "none" without a session."""
+    session = SessionStore(key)
+    session.load()
+    note("none" if session.record is None or session.session_key is None else str(session.get_session_cookie_age()))
+
+
+def try_to_log_in(user_id: str) -> None:
+    try:
+        note(sessions.create_session(user_id, TENANT, **PROFILE).key)
+    except SessionLimitReached:
+        note("refused")
+
+
+def bar(user_id: str) -> None:
+    """A revocation that is killed before its clean-up."""
+    ask(barriers.put_up(barriers.Revocation(new_key(), user_id)))
+
+
 def repair() -> None:
     for _ in examine(repair=True):
         pass
@@ -81,7 +118,11 @@ ACTS: dict[str, Callable[..., Any]] = {
     "list tenant": sessions.sessions_for_tenant,
     "page": sessions.page_for_tenant,
     "repair": repair,
+    "sweep and note": sweep_and_note,
+    "note life": note_life,
+    "try to log in": try_to_log_in,
     "revoke": sessions.revoke,
+    "bar user": bar,
     "revoke user": sessions.revoke_user,
     "revoke tenant": sessions.revoke_tenant,
     "revoke everybody": sessions.revoke_everybody,

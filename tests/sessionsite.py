@@ -1,13 +1,18 @@
 """A site with sessions of two users at one kitchen, and what must be true of its lists and counts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from bergizi_redis import keys
+from bergizi_redis import keys, scripts
+from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.record import Record
+from tests.servers import PrivateServer
 from tests.sessionacts import PROFILE, TENANT
 
 SARI, OTHER = "sari", "budi"
@@ -19,7 +24,19 @@ class Site:
     settings: Any
     prefix: str = ""
 
+    @classmethod
+    @contextmanager
+    def at(cls, server: PrivateServer, settings: Any, **more: Any) -> Iterator[Self]:
+        """On a server of the test's own, which knows all scripts, so that a command is a step."""
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
+        with server.client() as raw:
+            raw.flushall()
+            for path in Path(scripts.__file__).parent.glob("session_*.lua"):
+                raw.script_load(script(path.stem).text)
+            yield cls(raw, settings, **more)
+
     def open(self, prefix: str, **config: Any) -> None:
+        self.raw.flushall()
         self.prefix = prefix
         self.settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 5.0, **config}
         self.settings.CACHES = {"default": {**self.settings.CACHES["default"], "KEY_PREFIX": prefix}}

@@ -5,21 +5,18 @@ and the limit are right.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
-from bergizi_redis import scripts
-from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions import sweeping
 from bergizi_redis.sessions.info import Session
 from bergizi_redis.sessions.quotas import SessionLimitReached
 from tests.mortals import Mortals, mortals
+from tests.servers import PrivateServer, private_server
 from tests.sessionacts import ACTS, PROFILE, TENANT, log_in_by_form
 from tests.sessionsite import OTHER, SARI, Site
 
@@ -28,18 +25,15 @@ DONE_ALREADY = (KeyError, UpdateError, SessionInterrupted, SessionLimitReached)
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Mortals]:
-    from tests.settings import REDIS_URL
-
-    with mortals(REDIS_URL) as running:
+def own() -> Iterator[PrivateServer]:
+    with private_server() as running:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def known_scripts(raw: "redis.Redis") -> None:
-    """So that a command is a step."""
-    for path in Path(scripts.__file__).parent.glob("session_*.lua"):
-        raw.script_load(script(path.stem).text)
+@pytest.fixture(scope="module")
+def zygote(own: PrivateServer) -> Iterator[Mortals]:
+    with mortals(own.url) as running:
+        yield running
 
 
 @dataclass
@@ -52,8 +46,9 @@ class MortalSite(Site):
 
 
 @pytest.fixture
-def site(raw: "redis.Redis", settings: Any, zygote: Mortals) -> MortalSite:
-    return MortalSite(raw, settings, zygote=zygote)
+def site(own: PrivateServer, settings: Any, zygote: Mortals) -> Iterator[MortalSite]:
+    with MortalSite.at(own, settings, zygote=zygote) as one:
+        yield one
 
 
 Begin = Callable[[], tuple[Any, ...]]
@@ -61,10 +56,9 @@ Begin = Callable[[], tuple[Any, ...]]
 
 def each_death(site: MortalSite, act: str, begin: Begin, again: Callable[..., None], **config: Any) -> None:
     """Every moment of dying, one after the other, until the act ends before it can die."""
-    own = site.settings.BERGIZI_REDIS["KEY_PREFIX"]
     for backwards in (False, True):
         for after in range(MOST):
-            site.open(f"{own}{'b' if backwards else 'f'}{after}", **config)
+            site.open(f"{'b' if backwards else 'f'}{after}", **config)
             args = begin()
             was_killed = site.die(act, *args, after=after, backwards=backwards)
             site.nothing_hides()
@@ -163,3 +157,15 @@ def test_a_sweeper_that_is_killed_leaves_the_rest_to_the_next(site: MortalSite) 
         assert sessions.stats(TENANT).today.expired == 2
 
     each_death(site, "sweep", begin, again)
+
+
+def test_four_sweepers_tell_of_each_session_once(site: MortalSite, prefix: str) -> None:
+    """Processes. Red without the look at the entry in ``session_claim.lua``."""
+    site.open(prefix)
+    gone = [made().sid for _ in range(60)]
+    for sid in gone:
+        site.run_out(sid)
+    site.zygote.do("sweep and note", config=site.settings.BERGIZI_REDIS, prefix=prefix, many=4)
+    assert sorted(sid.decode() for sid in site.raw.lrange(f"{prefix}:noted", 0, -1)) == sorted(gone)
+    assert sessions.stats(TENANT).today.expired == 60
+    site.is_exact()

@@ -141,7 +141,7 @@ def _unlisted(bound: list[tuple[str, list[str], int]], repair: bool) -> Iterator
     live = speak(index.records(list(missing), barred), _client())
     for sid in live:
         if repair:
-            speak(index.verify(sid, speak(index.add(sid, *missing[sid]), _client())), _client())
+            speak(index.add(sid, *missing[sid]), _client())
         yield Finding("unlisted", sid, repair)
     if barred and repair:
         tell(SessionStore, speak(end_barred(sorted(barred)), _client()))
