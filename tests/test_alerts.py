@@ -74,6 +74,7 @@ def test_an_alert_is_told_once_until_it_is_over_and_then_once_more(
         logging.ERROR, logging.INFO,
     ]  # fmt: skip
     assert raise_alert(SPRAY)
+    assert [end_alert(SPRAY.kind, SPRAY.subject, SPRAY.tenant) for _ in range(2)] == [True, False]
 
 
 def test_another_attack_puts_the_end_off(raw: Any) -> None:
@@ -191,7 +192,7 @@ def test_a_broken_chain_is_told_by_the_command_and_ends_when_it_verifies(raw: An
 
 class Posted(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.posted.append((self.path, dict(self.headers), body))  # type: ignore[attr-defined]
         self.send_response(302 if self.path == "/moved" else 500 if self.path == "/ill" else 204)
         if self.path == "/moved":

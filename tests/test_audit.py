@@ -1,8 +1,9 @@
 """The audit trail: what is written, what is not, and how an attack on it shows.
 
-Guards that were taken out and seen red: the comparison of the head in ``audit_append.lua`` (writers at once), the claim
-``keep`` in an event (cutting off the oldest), ``after`` of what had to wait (taking one of a burst away), the mode in
-the mac (taking a link away), the look for a nonce (replaying what was written after all).
+Guards that were taken out and seen red: the comparison of the head, the count and the seal's place in
+``audit_append.lua``; the claim ``keep`` in an event (cutting off the oldest); ``after`` of what had to wait (taking one
+of a burst away); the mode and the trail in a mac; time and count in a link; the nonce (writing an event again); the end
+that an anchor remembers; trimming what waits.
 """
 
 import json
@@ -101,7 +102,7 @@ def test_who_is_unknown_shares_a_trail_of_the_tenant() -> None:
 
 def test_no_personal_data_stands_in_a_key(raw: Any, prefix: str) -> None:
     audit.record(EVENT, "budi@gizi.id", tenant="sppg-1")
-    names = [name.decode() for name in raw.scan_iter(match=f"{prefix}*")]
+    names = [name.decode() for name in raw.scan_iter(match=f"{prefix}*") if not name.endswith(b":epoch")]
     assert sorted(names) == sorted([keys.audit("budi@gizi.id"), auditkeys.chain(user_trail("budi@gizi.id"))])
     assert not [name for name in names if "budi" in name or "gizi" in name]
     assert all(raw.pttl(name) > 0 for name in names)
@@ -607,14 +608,12 @@ def burst_behind(attacker: Attacker) -> int:
     return len(attacker.rows())
 
 
-def test_an_event_of_a_writer_that_was_killed_is_sealed_by_the_next(raw: Any) -> None:
+def test_an_event_of_a_writer_that_was_killed_is_sealed_by_the_next(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from bergizi_redis.security import trails
 
-    sealed, trails._sealed = trails._sealed, lambda signer, draft, state: iter_of(state)
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(trails, "_sealed", lambda signer, draft, state: iter_of(state))
         attacker = burst(raw, 3)
-    finally:
-        trails._sealed = sealed
     assert (audit.verify("budi").ok, audit.verify("budi").waiting) == (True, 2)
     rows = attacker.rows()
     rows[2][1][b"event"] = rows[2][1][b"event"].replace(b"10.0.0.7", b"10.0.0.8")
@@ -625,6 +624,58 @@ def test_an_event_of_a_writer_that_was_killed_is_sealed_by_the_next(raw: Any) ->
     HEADS.clear()
     fill(1)
     assert (audit.verify("budi").ok, audit.verify("budi").waiting, audit.verify("budi").events) == (True, 0, 4)
+
+
+def test_what_waits_is_not_trimmed_before_it_is_sealed(
+    settings: Any, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bergizi_redis.security import trails
+
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "AUDIT_MAXLEN": 10}
+    with monkeypatch.context() as patched:
+        patched.setattr(trails, "_sealed", lambda signer, draft, state: iter_of(state))
+        burst(raw, 15)
+    assert raw.xlen(keys.audit("budi")) == 14, "the first alone was in the chain"
+    assert audit.verify("budi").problems == ()
+    HEADS.clear()
+    fill(1)
+    assert (audit.verify("budi").problems, audit.verify("budi").events, audit.verify("budi").waiting) == ((), 10, 0)
+
+
+def test_a_seal_that_comes_late_does_not_set_the_chain_back(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bergizi_redis.security import trails
+    from bergizi_redis.security.recording import drafted
+    from bergizi_redis.security.steps import RunScript
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trails, "_sealed", lambda signer, draft, state: iter_of(state))
+        attacker = burst(raw, 3)
+    draft = drafted(EVENT, "budi", {})
+    reply = RunScript("audit_append", trails._keys(draft.trail), seal_of(draft, trails.State(Head(), ()))).run()
+    state = trails.State.of(reply[-1])
+    assert len(state.waiting) == 2
+    HEADS.clear()
+    fill(1)
+    RunScript("audit_append", trails._keys(draft.trail), seal_of(draft, state)).run()
+    assert raw.hget(attacker.chain, "sealed") == b"4"
+    assert audit.verify("budi").problems == ()
+
+
+def seal_of(draft: Any, state: Any) -> Any:
+    from bergizi_redis.security import trails
+
+    return trails._arguments(Signer.in_force(), draft, state, "seal")
+
+
+def test_what_came_again_meanwhile_is_not_forgotten_by_a_link() -> None:
+    again("budi", "locked")
+    place = ("default", keys.audit("budi"))
+    before = HEADS.get(place)
+    again("budi", "locked")  # by another process
+    HEADS.put(place, before)
+    fill(1)
+    assert [entry.times for entry in audit.events("budi")] == [1, 0]
+    assert audit.verify("budi").problems == ()
 
 
 def iter_of(value: Any) -> Any:
