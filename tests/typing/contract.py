@@ -157,6 +157,7 @@ def lockout_answers_with_values(request: HttpRequest) -> None:
 
 async def lockout_is_awaited_natively() -> None:
     assert_type(await lockout.aunlock_account("a@b.id"), bool)
+    await lockout.aforget_devices(object())
     async with lockout.guard_login("a@b.id", scope="otp") as attempt:
         assert_type(attempt.remaining, int)
 
