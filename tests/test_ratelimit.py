@@ -679,3 +679,14 @@ def test_both_packages_work_in_one_project() -> None:
         assert limited(get()).status_code == 200
         with pytest.raises(Ratelimited):
             limited(get())
+
+
+def test_django_ratelimits_settings_are_read_live(settings: Any) -> None:
+    limited = Limited("blocking", ratelimit(key="ip", rate="1/h"))
+    assert limited.passes(get(), get()) == [True, False]
+    settings.RATELIMIT_ENABLE = False
+    assert limited.passes(get()) == [True]
+    settings.RATELIMIT_ENABLE = True
+    assert limited.passes(get()) == [False]
+    del settings.RATELIMIT_ENABLE
+    assert limited.passes(get()) == [False]
