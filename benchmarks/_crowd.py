@@ -26,7 +26,7 @@ PROFILE: dict[str, Any] = {
 WRITES = {b"HSET", b"HINCRBY", b"LPUSH", b"PEXPIRE", b"PEXPIREAT", b"SET", b"XADD", b"ZADD"}
 READS = {b"EXISTS", b"GET", b"HGET", b"HMGET", b"TIME", b"ZREVRANGE", b"ZSCORE"}
 TRIMS = {b"LTRIM", b"XTRIM", b"ZREMRANGEBYSCORE"}
-AT_ONCE = 2_000  # sessions that one script makes
+AT_ONCE = 500  # sessions that one script makes
 # ARGV: how many commands; of each the number of its words, and these; the first number; the sids to make.
 LOADER = """
 local place = 2

@@ -3,6 +3,19 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+DATA = {"language": "id", "cart": [{"menu": 17, "portions": 120}, {"menu": 23, "portions": 80}], "visits": 0}
+
+
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Before anything is measured."""
+    from django.contrib.auth import login
+    from django.contrib.auth.models import User
+
+    login(request, User.objects.create(username=request.GET["name"]), backend=BACKEND)
+    request.session.update(DATA)
+    return HttpResponse("in")
+
 
 def read(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"{request.session['language']} {len(request.session['cart'])}")
@@ -22,4 +35,10 @@ async def awrite(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
-urlpatterns = [path("read", read), path("write", write), path("aread", aread), path("awrite", awrite)]
+urlpatterns = [
+    path("sign-in", sign_in),
+    path("read", read),
+    path("write", write),
+    path("aread", aread),
+    path("awrite", awrite),
+]

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from io import BytesIO
 from itertools import repeat
 from typing import Any
@@ -15,13 +14,6 @@ from _engines import ENGINES, database
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
-DATA = {
-    "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
-    "_auth_user_hash": "5f" * 32,
-    "language": "id",
-    "cart": [{"menu": 17, "portions": 120}, {"menu": 23, "portions": 80}],
-    "visits": 0,
-}
 VISITORS = 16
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 Spent = tuple[float, float]  # by the clock and by the processor
@@ -51,16 +43,14 @@ def configure(name: str, way: str, place: str) -> None:
 
 
 def visitors(name: str, way: str) -> Iterator[str]:
-    """Cookies, each of a user of its own."""
+    """Cookies of visitors who have logged in, each a user."""
     from django.conf import settings
-    from django.contrib.auth.models import User
+    from django.test import Client
 
     for number in range(VISITORS):
-        user = User.objects.create(username=f"{PREFIX}-{name}-{way}-{number}")
-        session = import_module(settings.SESSION_ENGINE).SessionStore()
-        session.update({"_auth_user_id": str(user.pk), **DATA})
-        session.create()
-        yield f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+        client = Client(headers={"user-agent": AGENT})
+        client.get("/sign-in", {"name": f"{PREFIX}-{name}-{way}-{number}"})
+        yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
 
 
 class Site:

@@ -54,7 +54,7 @@ def measurable(size: Size) -> list[str]:
 
 def measured(children: dict[str, Child], way: str, size: Size) -> Found:
     found: Found = {(page, many): Times() for page in PAGES for many in (1, 4, 16)}
-    rounds = size.of(60, 12, 1)
+    rounds = size.of(40, 8, 1)
     for done in range(rounds):
         progress(f"{way}, round {done + 1} of {rounds}")
         for (page, many), times in found.items():
