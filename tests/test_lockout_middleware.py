@@ -19,6 +19,7 @@ from django.utils import translation
 
 from bergizi_redis.security import lockout
 from tests.passwordcount import RIGHT
+from tests.servers import PrivateServer
 
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
 
@@ -293,3 +294,15 @@ def test_one_request_does_not_see_the_refusal_of_another(user: User) -> None:
     client = Client()
     assert client.post("/login/", {"username": user.username, "password": RIGHT}).status_code == 429
     assert client.get("/login/").status_code == 200
+
+
+@both
+def test_while_redis_is_down_the_admin_fails_closed_and_other_log_ins_degrade(
+    user: User, server: PrivateServer, is_async: bool
+) -> None:
+    server.kill()
+    response = post("/admin/login/", user.username, "wrong", is_async)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "Your password was not checked." in response.content.decode()
+    assert post("/login/", user.username, "wrong", is_async).status_code == 200
+    assert [post("/api/", user.username, "wrong", is_async).status_code for _ in range(5)] == [401] * 4 + [429]
