@@ -3,8 +3,8 @@
 Afterwards, without a sweep or anybody's look at a list, lists and counts are exact, and what was ended has ended.
 
 Seen red: without what ``steps.touch``, ``steps.save`` and the sweeper do about indices that did not have the session
-before (a ghost, for as long as a session may live); without the barrier in ``session_save.lua`` and what ``cycle_key``
-does about an old key that has ended (a revoked or ended session lives on).
+before (a ghost, for as long as a session may live), and without what ``cycle_key`` does about an old key that has ended
+meanwhile (a revoked session lives on).
 """
 
 from collections.abc import Callable, Iterator
