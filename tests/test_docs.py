@@ -190,7 +190,7 @@ def test_a_documented_name_exists_and_takes_these_arguments(module: str, name: s
 
 
 def test_what_asks_redis_has_an_async_twin() -> None:
-    asking = ("cache.backend", "cache.domains", "sessions.service", "security.lockout")
+    asking = ("cache.backend", "cache.domains", "sessions.service", "security.audit", "security.lockout")
     both = ("lookup", "guard_login", "stats", "tagged_cache", "Domain")
     for module, name, _ in documented_names():
         owner, _, function = name.rpartition(".")
@@ -209,6 +209,7 @@ PUBLIC = {
     "cache.writes": "WriteBehind WriteThrough",
     "conf": "redis_url_from_env",
     "health": "check_redis_health",
+    "security.audit": "anchor events record replay verify",
     "security.backends": "LockoutModelBackend",
     "security.lockout": "guard_login is_account_locked locked_accounts record_login_attempt unlock_account",
     "security.hashers": "PepperedBCryptPasswordHasher",
