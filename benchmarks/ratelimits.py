@@ -213,7 +213,7 @@ def main() -> int:
         rows = worst(makes, size)
         gcra, exact = (rows[f"bergizi_redis, {algorithm}"] for algorithm in ("gcra", "exact"))
         kept = [
-            bar("a limited call, our dearest, of django-ratelimit's", dearest, at_most=1.1),
+            bar("a limited call, our dearest, of django-ratelimit's", dearest, at_most=1.0),
             bar("commands of a limited call", asked, at_most=1, unit="commands"),
             bar("exact, any window", max(exact), at_most=LIMIT, unit="calls"),
             bar("gcra, any window", max(gcra), at_most=2 * LIMIT, unit="calls"),

@@ -4,6 +4,7 @@ Tried against mutants of ratelimit.lua: ``>=`` for ``>`` in either comparison, a
 not trimmed or trimmed by one too many, a cost that is charged once, and stamps out of order turn these tests red.
 """
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +242,17 @@ def test_a_clock_that_was_set_back_is_strict_and_keeps_the_log_in_order(raw: "re
     raw.lset(asked.key, 0, str(ahead))
     assert [one(asked).refused for _ in range(3)] == [False, False, True]
     assert raw.lrange(asked.key, 0, -1) == [str(ahead).encode()] * 3
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "gcra", "fixed"])
+@pytest.mark.parametrize("shift", [-86_400, 86_400])
+def test_the_clock_of_the_application_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str, shift: int
+) -> None:
+    asked, clock = quota(1, 3600, algorithm), time.time
+    assert not one(asked).refused
+    monkeypatch.setattr("time.time", lambda: clock() + shift)
+    assert one(asked).refused
 
 
 @pytest.mark.parametrize("algorithm", ["exact", "gcra", "fixed"])
