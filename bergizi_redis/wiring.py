@@ -69,11 +69,11 @@ def has_lockout() -> bool:
 
 
 def kept() -> dict[str, str]:
-    """Setting → alias, of what must not get lost: sessions, locks and audit trails, where they are in use."""
+    """Setting → alias, of what must not get lost: sessions, locks, limits and audit trails, where in use."""
     uses = {}
     if settings.SESSION_ENGINE == SESSION_ENGINE:
         uses["SESSION_CACHE_ALIAS"] = settings.SESSION_CACHE_ALIAS
-    if has_lockout() or value_of("AUDIT"):
+    if has_lockout() or value_of("AUDIT") or value_of("RATELIMITS"):
         uses[f"{SETTINGS_NAME}['SECURITY_ALIAS']"] = value_of("SECURITY_ALIAS")
     return uses
 

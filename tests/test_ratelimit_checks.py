@@ -6,6 +6,7 @@ import pytest
 
 from bergizi_redis import checklist
 from bergizi_redis.limitchecks import MIDDLEWARE, check_limits
+from bergizi_redis.wiring import kept
 
 USER = "django.contrib.auth.middleware.AuthenticationMiddleware"
 TENANT = "bergizi_redis.tenancy.TenantMiddleware"
@@ -61,3 +62,10 @@ def test_a_middleware_before_what_it_counts(settings: Any, counts: str, needed: 
     assert number == checklist.EARLY_LIMITS.number
     assert needed in message
     assert found(settings, {**GOOD, "key": "ip"}, middleware=(MIDDLEWARE, USER, TENANT)) == []
+
+
+def test_what_limits_count_must_not_get_lost(settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    assert "BERGIZI_REDIS['SECURITY_ALIAS']" not in kept()
+    found(settings, GOOD)
+    assert kept()["BERGIZI_REDIS['SECURITY_ALIAS']"] == "default"
