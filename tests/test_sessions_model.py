@@ -177,9 +177,12 @@ class Sessions(RuleBasedStateMachine):
             self.end(one, "revoked")
 
     def bar(self, user: str | None, tenant: str | None, keep: Modelled | None = None) -> list[Modelled]:
-        """Those that the clean-up will find."""
         for one in self.those("live", user, tenant):
             one.state = "live" if one is keep else "barred"
+        return self.found_by(user, tenant)
+
+    def found_by(self, user: str | None, tenant: str | None) -> list[Modelled]:
+        """Barred ones that the clean-up of this revocation ends."""
         index = "user" if user else "tenant"
         return [one for one in self.those("barred", user, None if user else tenant)
                 if index in one.listed or (user, tenant) == (None, None)]  # fmt: skip
@@ -211,7 +214,7 @@ class Sessions(RuleBasedStateMachine):
         self.cleaned(self.left(), sessions.resume_revocations())
 
     def left(self) -> list[Modelled]:
-        found = {one for scope in self.revocations for one in self.bar(*scope)}
+        found = {one for scope in self.revocations for one in self.found_by(*scope)}
         self.revocations.clear()
         return [*found]
 
