@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.db.models.signals import class_prepared, post_delete, post_save
@@ -16,6 +17,10 @@ from bergizi_redis.cache.listeners import _listeners
 from tests.commandlog import command_log
 from tests.leaks import watching
 from tests.servers import PrivateServer, private_server
+
+# A busy machine is slow at drawing examples, and at trying them.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 ABOUT_TIME = {
     "test_aconnections", "test_budget", "test_cache_outage", "test_circuit", "test_conf",
