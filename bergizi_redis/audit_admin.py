@@ -6,6 +6,7 @@ of another, nor one without a tenant. Round trips of a page: 1 to verify the tra
 read for it. Redis down: 503, as for every page with a session.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -27,12 +28,12 @@ from bergizi_redis.models import AuditEvent, AuditTrail
 from bergizi_redis.security.audit import Entry, Verdict
 from bergizi_redis.security.examining import examined, page, trail_of
 from bergizi_redis.security.steps import run
-from bergizi_redis.security.verdicts import ms_of
 from bergizi_redis.security.vocabulary import LEVELS
 
 PAGE = 50
 LIST = "admin:bergizi_redis_audittrail_changelist"
 SHOWN_PROBLEMS = 5
+ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 Scope = tuple[str, ...] | None
 
 
@@ -81,7 +82,7 @@ class Shown:
         user = id_of(search.user) if search.user else None
         if user is None and tenant is None:
             return cls([] if scope is not None and not scope else None)
-        until = before if ms_of(before) else ""
+        until = before if ID.fullmatch(before) else ""
         entries, left = run(
             page(user, tenant=tenant, before=until, size=PAGE, event=search.event, tenants=scope)  # newest first
         )

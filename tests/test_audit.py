@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from django.http import HttpRequest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -479,11 +480,19 @@ def test_djangos_secret_key_is_rotated_through_its_fallbacks(settings: Any, atta
 
 
 def test_nonsense_in_the_place_of_a_trail_is_told_and_raises_nothing(attacker: Attacker) -> None:
-    attacker.raw.xadd(attacker.name, {b"\xff": b"\xff", b"event": b"[" * 500, b"seq": b"\xd9\xa3"})
+    attacker.raw.xadd(attacker.name, {b"\xff": b"\xff", b"event": b"[" * 100_000, b"seq": b"\xd9\xa3"})
     attacker.raw.xadd(attacker.name, {b"seq": b"7", b"event": b'{"keep": 3}', b"nonce": b"", b"mac": b"::"})
     attacker.raw.hset(attacker.chain, mapping={"seq": "x", "a1": "x y", "floor_seq": "9" * 5000})
     assert found()
     assert len(audit.events("budi")) <= 5
+
+
+def test_something_else_in_the_place_of_a_trail_is_told(attacker: Attacker, caplog: pytest.LogCaptureFixture) -> None:
+    attacker.raw.set(attacker.name, "no stream")
+    assert found() == [(0, "what stands in its place is no trail")]
+    with pytest.raises(redis.ResponseError):
+        fill(1)
+    assert "number 1" in caplog.text, "the event is in the log at least"
 
 
 # Anchors

@@ -48,6 +48,13 @@ def test_show_is_a_table_or_json() -> None:
     assert say("show", "budi", "--since", "2999-01-01") == "There are no events.\n"
 
 
+def test_what_an_attacker_wrote_does_not_steer_the_terminal(raw: Any) -> None:
+    forged = json.dumps({"event": "x\x1b[2J", "reason": "a\r\nb", "user": "\u202e"})
+    raw.xadd(keys.audit("budi"), {"seq": 1, "event": forged, "nonce": "n", "mac": "m"})
+    assert all(line.isprintable() for line in say("show", "budi").splitlines())
+    assert "\x1b" not in say("verify", "budi", code=1)
+
+
 def test_verify_says_well_or_where_it_is_broken_and_exits_1(raw: Any) -> None:
     fill()
     fill("rina", 1)

@@ -59,12 +59,12 @@ def quietly(receiver: Receiver) -> Receiver:
     return guarded
 
 
-def note(event: str, user_id: object | None, about: About, same: str = "") -> None:
+def note(event: str, user_id: object | None, about: About, same: str = "", same_ms: int = 0) -> None:
     """Record it. Who is unknown cannot fill a trail: what they do is one event a minute, and a count."""
     if user_id is None:
         run(recorded(drafted(event, None, about, UNKNOWN, UNKNOWN_MS)))
     else:
-        run(recorded(drafted(event, user_id, about, same)))
+        run(recorded(drafted(event, user_id, about, same, same_ms)))
 
 
 @quietly
@@ -181,7 +181,8 @@ def client_changed(
     sender: Any, sid: str, user_id: str, tenant: str | None, before: str, after: str, policy: str, **about: Any
 ) -> None:
     details = {"sid": sid, "before": before, "after": after}
-    note(named.CLIENT_CHANGED, user_id, {"tenant": tenant, "outcome": "unknown", "reason": policy, "details": details})
+    told: About = {"tenant": tenant, "outcome": "unknown", "reason": policy, "details": details}
+    note(named.CLIENT_CHANGED, user_id, told, "client", UNKNOWN_MS)  # who has the cookie could go to and fro
 
 
 @quietly

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from django_redis.client.default import glob_escape
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from bergizi_redis import auditkeys
 from bergizi_redis.auditkeys import unknown_trail, user_trail
@@ -22,7 +22,7 @@ from bergizi_redis.security.chain import Signer
 from bergizi_redis.security.entries import Entry
 from bergizi_redis.security.steps import Steps
 from bergizi_redis.security.trails import FIRST, LAST, read
-from bergizi_redis.security.verdicts import UNREADABLE, Verdict, decoded, judge
+from bergizi_redis.security.verdicts import UNREADABLE, Problem, Verdict, decoded, judge
 
 BATCH = 100
 
@@ -59,12 +59,17 @@ def trail_of(user_id: object | None, tenant: str | None = None) -> str:
 
 
 def _ms(since: datetime | float) -> int:
-    return round((since.timestamp() if isinstance(since, datetime) else since) * 1000)
+    return max(0, round((since.timestamp() if isinstance(since, datetime) else since) * 1000))
 
 
 def examined(trail: str, anchors: Iterable[Anchor] = ()) -> Steps[Verdict]:
-    with unavailable_as_such():
-        reading = yield from read(trail)
+    try:
+        with unavailable_as_such():
+            reading = yield from read(trail)
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        return Verdict(trail, 0, 0, 0, 0, "", (Problem(0, "", "what stands in its place is no trail"),))
     verdict = judge(reading, Signer.in_force())
     return dataclasses.replace(verdict, problems=(*verdict.problems, *moved(reading, anchors)))
 
@@ -90,4 +95,4 @@ def every_trail() -> Iterator[str]:
     """The names of all trails, one at a time: SCAN, for commands."""
     begin = auditkeys.trail("\0").partition("\0")[0]
     for name in client(config.SECURITY_ALIAS).scan_iter(match=f"{glob_escape(begin)}*}}", count=500):
-        yield name.decode().removeprefix(begin).removesuffix("}")
+        yield name.decode("utf-8", "replace").removeprefix(begin).removesuffix("}")

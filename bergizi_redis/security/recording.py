@@ -64,6 +64,7 @@ def recorded(one: Draft) -> Steps[Entry]:
         receipt = yield from appended(one)
     except RedisError as error:
         if not _cannot_serve(error):
+            logger.error("Redis refused an event (%s): %s", error, one.payload, extra={"action": "audit_refused"})
             raise
         _postpone(one, now, error)
         entry = entry_of(one.fields, now)

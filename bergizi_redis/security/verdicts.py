@@ -22,7 +22,7 @@ from bergizi_redis.security.entries import Entry, entry_of
 from bergizi_redis.security.trails import Reading
 
 Row = tuple[str, Mapping[str, str]]
-UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError, KeyError)
+UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError, KeyError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)

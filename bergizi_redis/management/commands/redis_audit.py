@@ -88,14 +88,15 @@ class Command(BaseCommand):
             if options["event"] in (None, entry.event)
         ]
         shown = sorted(found, key=lambda entry: entry.at)[-options["limit"] :]
-        rows: list[list[str | Cell]] = [
+        cells = [
             [
                 (entry.noted or entry.at).strftime("%Y-%m-%d %H:%M:%S"), entry.event, entry.outcome,
-                entry.user_id or "–", entry.tenant or "–", entry.actor or "–", entry.network or "–",
+                entry.user_id, entry.tenant, entry.actor, entry.network,
                 f"{entry.reason or '–'}{f' (+{entry.times})' if entry.times else ''}",
             ]
             for entry in shown
         ]  # fmt: skip
+        rows: list[list[str | Cell]] = [[_shown(cell) for cell in row] for row in cells]
         lines = [table(["UTC", "EVENT", "OUTCOME", "USER", "TENANT", "ACTOR", "NETWORK", "REASON"], rows)]
         if len(found) > len(shown):
             lines.append(f"{len(shown)} of {len(found)}; --limit shows more.")
@@ -119,7 +120,12 @@ class Command(BaseCommand):
 
     def _findings(self, verdicts: list[Verdict], broken: list[Verdict]) -> str:
         rows: list[list[str | Cell]] = [
-            [each.trail, str(problem.seq or "–"), problem.id or "–", Cell(plain(problem.what), self.style.ERROR)]
+            [
+                _shown(each.trail),
+                str(problem.seq or "–"),
+                problem.id or "–",
+                Cell(plain(problem.what), self.style.ERROR),
+            ]
             for each in broken
             for problem in each.problems
         ]
@@ -162,6 +168,12 @@ class Command(BaseCommand):
 
 def _tenant(options: dict[str, Any]) -> str | None:
     return None if options["tenant"] == "@" else options["tenant"]
+
+
+def _shown(text: object) -> str:
+    """As it stands in Redis, unless somebody has put there what would steer a terminal."""
+    shown = "–" if text in (None, "") else str(text)
+    return shown if shown.isprintable() else plain(shown)
 
 
 def _counted(count: int, noun: str) -> str:
