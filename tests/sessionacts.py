@@ -1,5 +1,6 @@
 """What a process does with sessions, by name: for tests that kill it in the middle, and for one that tells it to."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -73,11 +74,19 @@ def note(text: str) -> None:
     client("default").rpush(keys.prefixed("noted"), text)
 
 
-def sweep_and_note() -> None:
+def sweep_and_note(together: int = 1) -> None:
+    """Begins when so many processes have come as far."""
+
     def expired(sid: str, **_: Any) -> None:
         note(sid)
 
     signals.session_expired.connect(expired)
+    sweeping.ENTRIES_AT_ONCE = 10
+    here: Any = client("default")
+    deadline = time.monotonic() + 20
+    here.incr(keys.prefixed("here"))
+    while int(here.get(keys.prefixed("here"))) < together:
+        assert time.monotonic() < deadline
     sweeping.sweep()
 
 

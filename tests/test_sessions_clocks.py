@@ -1,7 +1,6 @@
 """Two application processes, one ten minutes ahead, one behind: time is Redis's, and nothing depends on theirs.
 
-Their clocks are those of ``tests/skewed/sitecustomize.py``. Red with ``time.time()`` in the place of ``TIME`` anywhere:
-seen with ``Record.server_now``.
+Their clocks are those of ``tests/skewed/sitecustomize.py``. Red with ``time.time()`` in ``Record.server_now``.
 """
 
 from collections.abc import Iterator

@@ -191,3 +191,22 @@ def test_a_flushed_list_comes_back_by_use(site: Site) -> None:
     assert sid_of(one.key) in site.listed(keys.user_sessions(SARI))
     with pytest.raises(SessionLimitReached):
         made()
+
+
+@each_act
+def test_a_server_whose_clients_all_are_paused_is_unavailable_and_then_right(
+    site: Site, settings: Any, act: str
+) -> None:
+    """Reading, too. It ends by itself: who is paused cannot end it."""
+    one = begun(site, 0)
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 0.1, "COMMAND_TIMEOUT": 0.1}
+    site.raw.client_pause(400, all=True)
+    assert not does(act, one)
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 5.0, "COMMAND_TIMEOUT": 5.0}
+    site.raw.ping()  # answered when it is over
+    connections.disconnect_all()
+    site.nothing_hides()
+    site.later()
+    assert does("log in by form" if act == "change key" else act, one)
+    kept_its_word(act, one)
+    site.is_right()

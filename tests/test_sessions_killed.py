@@ -165,7 +165,7 @@ def test_four_sweepers_tell_of_each_session_once(site: MortalSite, prefix: str) 
     gone = [made().sid for _ in range(60)]
     for sid in gone:
         site.run_out(sid)
-    site.zygote.do("sweep and note", config=site.settings.BERGIZI_REDIS, prefix=prefix, many=4)
+    site.zygote.do("sweep and note", 4, config=site.settings.BERGIZI_REDIS, prefix=prefix, many=4)
     assert sorted(sid.decode() for sid in site.raw.lrange(f"{prefix}:noted", 0, -1)) == sorted(gone)
     assert sessions.stats(TENANT).today.expired == 60
     site.is_exact()
