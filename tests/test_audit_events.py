@@ -4,8 +4,10 @@ Guards that were taken out and seen red: the refusal that Django reports once mo
 comes again, the savepoint of the sink, the nonce of what is replayed.
 """
 
+import asyncio
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -251,6 +253,10 @@ def sink_that_fails(entry: audit.Entry) -> None:
 seen: list[audit.Entry] = []
 
 
+def to_list(entry: audit.Entry) -> None:
+    seen.append(entry)
+
+
 def test_each_sink_gets_each_event_once_and_one_that_fails_harms_nobody(
     settings: Any, budi: User, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,7 +264,7 @@ def test_each_sink_gets_each_event_once_and_one_that_fails_harms_nobody(
     file = tmp_path / "audit.jsonl"
     settings.BERGIZI_REDIS = {
         **settings.BERGIZI_REDIS, "AUDIT_FILE": str(file),
-        "AUDIT_SINKS": ["no.such.sink", f"{__name__}.seen.append", "logger", "database", "file"],
+        "AUDIT_SINKS": ["no.such.sink", f"{__name__}.sink_that_fails", f"{__name__}.to_list", *sinks.NAMED],
     }  # fmt: skip
     before = sinks.FAILURES["no.such.sink"]
     with caplog.at_level(logging.INFO, "bergizi_redis.audit"):
@@ -272,6 +278,7 @@ def test_each_sink_gets_each_event_once_and_one_that_fails_harms_nobody(
     assert [line["event"] for line in lines] == [row.event for row in rows] == events
     assert [record for record in caplog.records if record.name == "bergizi_redis.audit"]
     assert len([record for record in caplog.records if record.name == "bergizi_redis.audit"]) == len(events)
+    assert [entry.event for entry in seen] == events
     assert sinks.FAILURES["no.such.sink"] == before + len(events)
     assert {row.user for row in rows} == {str(budi.pk)}
     assert rows[0].entry == audit.events(budi.pk)[0].id
@@ -359,3 +366,25 @@ def test_a_log_in_during_an_outage_is_not_broken_by_the_audit(server: PrivateSer
     assert audit.replay() == 1
     assert [entry.event for entry in audit.events(budi.pk)] == ["authn_login_fail"]
     assert user_trail(budi.pk) in keys.audit(budi.pk)
+
+
+def test_from_a_coroutine_sinks_that_may_block_have_a_thread(settings: Any) -> None:
+    seen.clear()
+    threads.clear()
+    sinks_of_ours = [f"{__name__}.to_list", f"{__name__}.note_thread"]
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "AUDIT_SINKS": sinks_of_ours}
+
+    async def write() -> int:
+        await audit.arecord("authz_admin", "budi", reason="from a coroutine")
+        return threading.get_ident()
+
+    loop = asyncio.run(write())
+    assert [entry.reason for entry in seen] == ["from a coroutine"]
+    assert threads != [loop]
+
+
+threads: list[int] = []
+
+
+def note_thread(entry: audit.Entry) -> None:
+    threads.append(threading.get_ident())
