@@ -17,6 +17,7 @@ import redis
 from asgiref.sync import async_to_sync
 from django.contrib.auth import login, logout
 from django.contrib.auth.models import User
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
@@ -359,6 +360,27 @@ def test_of_requests_at_once_one_holds_the_session(visitor: Client, told: list[A
         act(request, change)
         assert request.session.is_empty()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("way", ["blocking", "awaiting"])
+def test_a_new_key_is_no_way_out_of_being_held(visitor: Client, policy: Callable[..., None], way: str) -> None:
+    """Forced: held after this request has loaded the session, and before it changes its key, as for a new password."""
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    user, store = User.objects.get().pk, SessionStore(visitor.cookies["sessionid"].value)
+    assert store["_auth_user_id"] == str(user)
+    arriving_with(visitor, CHROME).get("/")
+    with pytest.raises(SessionInterrupted):
+        store.cycle_key() if way == "blocking" else async_to_sync(store.acycle_key)()
+    assert sessions.sessions_for_user(user) == []
+    assert store.session_key is None
+
+
+def test_a_held_session_can_be_ended(visitor: Client, policy: Callable[..., None]) -> None:
+    policy(SESSION_CLIENT_CHANGE="re-authenticate")
+    arriving_with(visitor, CHROME).get("/")
+    (held,) = sessions.sessions_for_user(User.objects.get().pk)
+    assert sessions.revoke(held.public_id)
+    assert sessions.sessions_for_user(User.objects.get().pk) == []
 
 
 def test_a_session_that_cannot_be_held_is_an_outage(server: Any, policy: Callable[..., None]) -> None:

@@ -3,12 +3,13 @@
 -- ARGV[1]  the user it must belong to, '' for anyone; ARGV[2] the tenant, '' for any; ARGV[3] 'barred' to end it only
 --          if it is behind a barrier; ARGV[4] what the log-in page shall know, '' for nothing; ARGV[5] for how many ms;
 --          ARGV[6] a mark of the caller, hex: who asks again, for its link broke before the answer, is answered again
--- returns  {user or '', tenant or '', 1 if it was behind a barrier} of the ended session, or nil where there was none
+-- returns  {user or '', tenant or '', 1 if it was behind a barrier, 2 if it was held} of the ended session, or nil where
+--          there was none
 -- needs session_barred.lua
-local meta = redis.call('HMGET', KEYS[1], '@v', '@uid', '@ten')
+local meta = redis.call('HMGET', KEYS[1], '@v', '@uid', '@ten', '@held')
 local user, tenant = meta[2] or '', meta[3] or ''
 if not meta[1] then
-  local who, barred, size, names = string.match(redis.call('GET', KEYS[3]) or '', '^[^\n]*\n(%x+)\n([01])\n(%d+)\n(.*)$')
+  local who, barred, size, names = string.match(redis.call('GET', KEYS[3]) or '', '^[^\n]*\n(%x+)\n([012])\n(%d+)\n(.*)$')
   if not who or who ~= ARGV[6] then
     return false
   end
@@ -21,9 +22,10 @@ local barred = is_barred(KEYS[1], KEYS[2])
 if ARGV[3] == 'barred' and not barred then
   return false
 end
+local over = barred and 1 or meta[4] and 2 or 0
 redis.call('UNLINK', KEYS[1])
 if user ~= '' then
-  local note = table.concat({ARGV[4], ARGV[6] or '', barred and 1 or 0, #user, user .. tenant}, '\n')
+  local note = table.concat({ARGV[4], ARGV[6] or '', over, #user, user .. tenant}, '\n')
   redis.call('SET', KEYS[3], note, 'PX', ARGV[4] == '' and 10000 or ARGV[5])
 end
-return {user, tenant, barred and 1 or 0}
+return {user, tenant, over}

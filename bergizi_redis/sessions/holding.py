@@ -2,8 +2,9 @@
 
 That is what ``SESSION_CLIENT_CHANGE = "re-authenticate"`` does to a session whose cookie came from another browser. The
 mark stands in the session, so it holds for every browser, the first one included; who logs in with the cookie, and is
-the session's own user, has its data back under a new key, and anybody else has none of it. A part of the store;
-asks nothing: the load has read the mark, and the save of the log-in ends the held session.
+the session's own user, has its data back under a new key, and anybody else has none of it. A request that was under way
+goes on; a new key for the session, as after a change of the password, is refused as for one that has ended.
+A part of the store; asks nothing: the load has read the mark, and the save of the log-in ends the held session.
 """
 
 from collections.abc import Sequence
