@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the servers of the tests
 
-TRAIL = "tenant's activity"
+TRAIL_OF_USER, TRAIL_OF_TENANT = "user's activity", "tenant's activity"
+TABLES = "tables of all keys, and the rest"
+KEYS_EACH = 3  # keys of a session: its own, its user's index and activity
 SAMPLE = 500  # keys of a kind whose bytes are asked for
 
 
@@ -92,12 +94,12 @@ def bytes_by_kind(crowd: "Crowd", total: int) -> dict[str, float]:
     found = {
         "session": mean(lambda number: keys.session(sid_of(key_of(number)))),
         "user's index": mean(lambda number: keys.user_sessions(f"user{number:07d}")),
-        "user's activity": mean(lambda number: keys.user_activity(f"user{number:07d}")),
+        TRAIL_OF_USER: mean(lambda number: keys.user_activity(f"user{number:07d}")),
         "tenant's index": shared(keys.tenant_sessions),
         "tenant's online": shared(keys.tenant_online),
-        TRAIL: shared(keys.tenant_activity),
+        TRAIL_OF_TENANT: shared(keys.tenant_activity),
     }
-    found["tables of all keys, and the rest"] = total / crowd.count - sum(found.values())
+    found[TABLES] = total / crowd.count - sum(found.values())
     return found
 
 
@@ -133,12 +135,14 @@ def measured(client: Any, size: Size) -> list[bool]:
     lines(
         f"Bytes among {crowd.count:,} sessions", "of each", ["bytes"], {name: [value] for name, value in parts.items()}
     )
-    # The tenant's trail is bounded by its own length, however many sessions the tenant has.
-    total = sum(value for name, value in parts.items() if name != TRAIL)
-    kept.append(
-        bar("a session with its user's and tenant's index, online and activity", total, at_most=900, unit="bytes")
-    )
+    total = sum(parts.values())
+    share = parts[TABLES] / KEYS_EACH  # of each key
+    trails = parts[TRAIL_OF_USER] + share, parts[TRAIL_OF_TENANT]
+    # What happened is history, bounded by its own length and age; it neither begins nor ends with a session.
+    kept.append(bar("a session with its user's and tenant's index, and online", total - sum(trails), at_most=900,
+                    unit="bytes"))  # fmt: skip
     trail = client.memory_usage(keys.tenant_activity(TENANT), samples=0)
+    print(f"         with the activity of its user, who has logged in once: {total - trails[1]:,.0f} bytes")
     print(f"         besides, the activity of a tenant, full: {trail / 1000:,.0f} kB")
     return kept
 
