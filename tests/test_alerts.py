@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +27,6 @@ from bergizi_redis.security import alerts, audit, lockout, subjects
 from bergizi_redis.security.alerts import Alert, end_alert, end_due_alerts, raise_alert
 from bergizi_redis.security.courier import COURIER, Courier
 from bergizi_redis.security.delivery import SIGNATURE
-from bergizi_redis.security.local import limiter
 from tests.servers import PrivateServer
 
 SPRAY = Alert(alerts.SPRAY, "10.0.0.0/24", "sppg-1", {"count": 30})
@@ -35,8 +35,8 @@ SPRAY = Alert(alerts.SPRAY, "10.0.0.0/24", "sppg-1", {"count": 30})
 @pytest.fixture(autouse=True)
 def alerting(settings: Any) -> Iterator[None]:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "ALERTS": True, "LOCKOUT_ATTEMPTS": 2}
+    settings.SECRET_KEY = uuid.uuid4().hex  # what other tests have counted in this process is of other accounts
     subjects.forget()
-    limiter.__init__()  # type: ignore[misc]
     yield
     COURIER.join()
 

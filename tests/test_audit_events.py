@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,7 +29,6 @@ from bergizi_redis.auditkeys import chain, trail, unknown_trail, user_trail
 from bergizi_redis.models import AuditEvent
 from bergizi_redis.security import audit, auditing, lockout, sinks, subjects
 from bergizi_redis.security.courier import COURIER
-from bergizi_redis.security.local import limiter
 from bergizi_redis.security.postponed import POSTPONED, Postponed
 from bergizi_redis.security.recording import drafted
 from bergizi_redis.security.trails import HEADS
@@ -50,9 +50,9 @@ urlpatterns = [
 def audited(settings: Any) -> Iterator[None]:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "AUDIT": True, "LOCKOUT_ATTEMPTS": 3}
     HEADS.clear()
+    settings.SECRET_KEY = uuid.uuid4().hex  # what other tests have counted in this process is of other accounts
     subjects.forget()
     auditing._refused.set(None)
-    limiter.__init__()  # type: ignore[misc]
     yield
     POSTPONED.__init__()  # type: ignore[misc]
 
