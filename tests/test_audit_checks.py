@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bergizi_redis.auditchecks import check_audit
+from bergizi_redis.wiring import kept
 
 WELL = {
     "AUDIT": True, "AUDIT_SINKS": ["logger", "database", "file", "builtins.print"], "AUDIT_FILE": "/var/log/audit",
@@ -40,3 +41,11 @@ def test_each_finding(settings: Any, changed: dict[str, Any], expected: list[str
 def test_nothing_is_found_where_nothing_is_set(settings: Any) -> None:
     settings.BERGIZI_REDIS = {}
     assert check_audit() == []
+
+
+def test_the_server_of_the_trail_is_one_that_must_not_lose_anything(settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    settings.BERGIZI_REDIS = {"AUDIT": True, "SECURITY_ALIAS": "default"}
+    assert "BERGIZI_REDIS['SECURITY_ALIAS']" in kept()
+    settings.BERGIZI_REDIS = {"AUDIT": False}
+    assert "BERGIZI_REDIS['SECURITY_ALIAS']" not in kept()
