@@ -16,7 +16,7 @@ Schema version 1. ``BERGIZI_REDIS["KEY_PREFIX"]`` stands before all.
 | ``tenant:{<tenant>}:stats:<day>`` | hash: log-ins, log-outs, … of a day (UTC) | 40 d |
 | ``sessions:{@}:tenants`` | zset: tenants that have sessions, by when that was noted, ms | 40 d |
 | ``sessions:{@}:swept`` | string: a sweep began not long ago | 45 s |
-| ``ended:{<sid[:2]>}<sid[2:]>`` | string: why the session was ended, for the log-in page | 15 min; else 10 s |
+| ``ended:{<sid[:2]>}<sid[2:]>`` | string: why the session was ended, for the log-in page | 15 min; else 1 min |
 | ``activity:{<user id>}:user`` | list: what happened to the user's sessions, newest first | `ACTIVITY_DAYS` |
 | ``activity:{<tenant>}:tenant`` | stream: the same of a tenant | `ACTIVITY_DAYS` |
 | ``cache:{<tenant>}:<domain>:<ident>`` | string: envelope and payload | per domain: 2 h or 5 min |

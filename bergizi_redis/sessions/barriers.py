@@ -132,12 +132,10 @@ def end_barred(sids: list[str]) -> Exchange[list[Event]]:
     replies = yield from evaluate_all([Call(end, keys.session(sid), args, steps.beside(sid)) for sid in sids])
     wrong_types = [reply for reply in replies if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)]
     raise_first([reply for reply in replies if reply not in wrong_types])
-    events = [
-        Event(False, sid, *steps.owners(reply), "revoked")
-        for sid, reply in zip(sids, replies, strict=True)
-        if reply and reply not in wrong_types
-    ]
-    off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in events]
+    ended = [(sid, reply) for sid, reply in zip(sids, replies, strict=True) if reply and reply not in wrong_types]
+    # What somebody else has ended is theirs to tell; but they may have been killed before the lists knew.
+    events = [Event(False, sid, *steps.owners(reply), "revoked") for sid, reply in ended if int(reply[2]) != 3]
+    off = [(sid, index.index_keys(*steps.owners(reply))) for sid, reply in ended]
     yield from index.remove(off, statistics.calls_for(events))
     return events
 

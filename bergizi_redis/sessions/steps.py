@@ -233,8 +233,9 @@ def end(sid: str, reason: str, *, user_id: str = "", tenant: str = "") -> Exchan
     user, owner = owners(reply)
     if not user:
         return True, []
-    over = int(reply[2])  # 1: before, by a revocation whose clean-up has not come by yet; 2: held, so no new key for it
-    events = [Event(False, sid, user, owner, "revoked" if over == 1 else reason)]
+    # 1: before, by a revocation whose clean-up has not come by yet; 2: held, so no new key for it; 3: by somebody else
+    over = int(reply[2])
+    events = [] if over == 3 else [Event(False, sid, user, owner, "revoked" if over == 1 else reason)]
     yield from index.remove([(sid, index.index_keys(user, owner))], statistics.calls_for(events))
     return over == 0 or (over == 2 and reason != "cycled"), events
 
