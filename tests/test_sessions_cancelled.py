@@ -1,7 +1,7 @@
 """A request's task is cancelled while it waits for the answer to any of its commands, which then comes late.
 
 The connection is not used again with that answer on its way: the next request would be given it for its own. What was
-under way is done whole or not at all. Red without the end of the connection in ``aclients`` and redis-py's own.
+under way is done whole or not at all.
 """
 
 import asyncio

@@ -1,6 +1,10 @@
 """``kill -9`` of a real process before its first command, and after each one it sends, of what makes, ends or moves a
 session: no live session that no list shows, others untouched, and after another try and a sweep the lists, the counts
 and the limit are right.
+
+Seen red: without the UNLINK of ``session_evict.lua``; with those that must go taken off the index at once in
+``session_admit.lua``; without the look at ghosts in ``quotas.admit`` (a dead log-in locks the user out); with the old
+key ended before the new one is there in ``cycle_key``; without the look at the entry in ``session_claim.lua``.
 """
 
 from collections.abc import Callable, Iterator
@@ -161,7 +165,7 @@ def test_a_sweeper_that_is_killed_leaves_the_rest_to_the_next(site: MortalSite) 
 
 
 def test_four_sweepers_tell_of_each_session_once(site: MortalSite, prefix: str) -> None:
-    """Processes. Red without the look at the entry in ``session_claim.lua``."""
+    """Processes, at the same time."""
     site.open(prefix)
     gone = [made().sid for _ in range(60)]
     for sid in gone:
