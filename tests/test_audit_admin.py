@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.exampleserver import JAKARTA, KUPANG, PASSWORD, Client, ExampleSite
+from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, PASSWORD, Client, ExampleSite
 
 PAGE, ROWS = "/admin/bergizi_redis/audittrail/", "/admin/bergizi_redis/auditevent/"
 
@@ -34,6 +34,15 @@ server, name = client("sessions"), keys.audit(agus.pk)
 server.xdel(name, server.xrange(name)[1][0])
 audit.record("authn_login_fail", tenant="{KUPANG}", reason="stranger in Kupang")
 audit.record("authn_login_fail", tenant="{JAKARTA}", reason="stranger in Jakarta")
+"""
+
+LOOKS = f"""
+from bergizi_redis.audit_admin import Search, Shown
+from bergizi_redis.models import AuditEvent
+shown = Shown.of(Search(user="rina@{JAKARTA}"), ("{JAKARTA}", "{BANDUNG}"), "")
+for entry in shown.entries:
+    print("SEEN", {{"{JAKARTA}": "Jakarta", "{KUPANG}": "Kupang"}}.get(entry.tenant, "none"))
+print(AuditEvent.objects.get(reason="in Kupang").pk, AuditEvent.objects.get(reason="step 3").pk)
 """
 
 
@@ -106,11 +115,11 @@ def test_a_kitchens_staff_sees_the_events_of_that_kitchen_alone(budi: Client) ->
 
 
 def test_a_row_of_another_kitchen_is_not_found(site: ExampleSite, budi: Client, network: Client) -> None:
-    said = site.manage(
-        "shell", "-c",
-        "from bergizi_redis.models import AuditEvent as A\n"
-        "print(A.objects.get(reason='in Kupang').pk, A.objects.get(reason='step 3').pk)",
-    )  # fmt: skip
+    said = site.manage("shell", "-c", LOOKS)
+    assert said.returncode == 0, said.stderr
+    assert "SEEN Jakarta" in said.stdout
+    assert "SEEN none" not in said.stdout
+    assert "SEEN Kupang" not in said.stdout, "who looks after two kitchens sees those two"
     foreign, own = re.findall(r"\d+", said.stdout)[-2:]
     assert "step 3" in budi.get(f"{ROWS}{own}/change/").text
     assert "step 3" not in budi.get(f"{ROWS}{foreign}/change/").text
