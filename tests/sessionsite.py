@@ -38,8 +38,10 @@ class Site:
     def open(self, prefix: str, **config: Any) -> None:
         self.raw.flushall()
         self.prefix = prefix
-        self.settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 5.0, **config}
-        self.settings.CACHES = {"default": {**self.settings.CACHES["default"], "KEY_PREFIX": prefix}}
+        wanted = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 5.0, **config}
+        if wanted != self.settings.BERGIZI_REDIS:  # each setting lies upon the ones before
+            self.settings.BERGIZI_REDIS = wanted
+            self.settings.CACHES = {"default": {**self.settings.CACHES["default"], "KEY_PREFIX": prefix}}
         self.bystander = sessions.create_session(OTHER, TENANT, **PROFILE)
 
     def live(self) -> dict[str, Record]:
