@@ -29,6 +29,13 @@ ABOUT_TIME = {
 }  # fmt: skip
 
 
+# What does not depend on the versions of Python, Django and the server: CI runs it in one environment.
+ONCE = {
+    "test_architecture", "test_benchmarks", "test_docs", "test_embedded", "test_example_commands", "test_flow",
+    "test_packaging", "test_translations",
+}  # fmt: skip
+
+
 @pytest.fixture
 def prefix() -> str:
     """What every key of this test begins with."""
@@ -100,6 +107,9 @@ def server(settings: Any) -> Iterator[PrivateServer]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes runs only where it is asked for: ``make soak``, or ``pytest -m soak``."""
+    for item in items:
+        if item.path.stem in ONCE:
+            item.add_marker("once")
     if "soak" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError, TimeoutError
 
+from bergizi_redis import circuit as circuits
 from bergizi_redis.aconnections import aclient
 from bergizi_redis.circuit import COOL, PROBE, Circuit, CircuitOpen, circuit_of
 from bergizi_redis.connections import client, disconnect_all
@@ -90,12 +91,13 @@ def test_a_page_of_reads_waits_for_a_silent_server_once(server: PrivateServer) -
     server.resume()
 
 
-def test_the_first_answer_closes_the_circuit(server: PrivateServer) -> None:
+def test_the_first_answer_closes_the_circuit(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = client()
     connection.set("x", 1)
     server.pause()
     read_five_times(connection.get)
     server.resume()
+    monkeypatch.setattr(circuits, "PROBE", 5.0)  # a busy machine connects in its own time
     circuit = circuit_of(connection.connection_pool)
     circuit._until = time.monotonic()  # the pause after a failed probe is over
     assert connection.get("x") == b"1"
@@ -113,7 +115,7 @@ def test_an_error_that_the_server_answers_with_is_an_answer(server: PrivateServe
     assert circuit.allowance(0.8) == 0.8
 
 
-def test_a_loop_has_a_circuit_too(server: PrivateServer) -> None:
+def test_a_loop_has_a_circuit_too(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def read() -> int:
         connection: Any = aclient()
         await connection.set("x", 1)
@@ -126,6 +128,7 @@ def test_a_loop_has_a_circuit_too(server: PrivateServer) -> None:
                 except TimeoutError:
                     silences += 1
         server.resume()
+        monkeypatch.setattr(circuits, "PROBE", 5.0)
         circuit_of(connection.connection_pool)._until = time.monotonic()
         await connection.pipeline().get("x").execute()
         circuit_of(connection.connection_pool).silent()
