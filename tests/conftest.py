@@ -29,10 +29,10 @@ ABOUT_TIME = {
 }  # fmt: skip
 
 
-# What does not depend on the versions of Python, Django and the server: CI runs it in one environment.
+# What depends on no version of Python, Django or the server, or brings its own: CI runs it in one environment.
 ONCE = {
-    "test_architecture", "test_benchmarks", "test_docs", "test_embedded", "test_example_commands", "test_flow",
-    "test_packaging", "test_translations",
+    "test_architecture", "test_benchmarks", "test_docs", "test_embedded", "test_example_commands", "test_killed",
+    "test_packaging", "test_sessions_killed", "test_translations", "test_write_behind_crash",
 }  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def server(settings: Any) -> Iterator[PrivateServer]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes runs only where it is asked for: ``make soak``, or ``pytest -m soak``."""
     for item in items:
-        if item.path.stem in ONCE:
+        if item.path.stem in ONCE or "browser" in item.path.parts:
             item.add_marker("once")
     if "soak" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("soak")]
