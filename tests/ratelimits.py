@@ -32,10 +32,10 @@ def pass_time(raw: "redis.Redis", us: int, *keys: str) -> None:
         if left * 1000 <= us:
             raw.delete(key)
         elif kind == b"list":
-            stamps = [int(stamp) - us for stamp in raw.lrange(key, 0, -1)]
-            raw.delete(key)
-            raw.rpush(key, *stamps)
-            raw.pexpire(key, left - us // 1000)
+            if stamps := [int(stamp) - us for stamp in raw.lrange(key, 0, -1)]:  # else it has just run out by itself
+                raw.delete(key)
+                raw.rpush(key, *stamps)
+                raw.pexpire(key, left - us // 1000)
         elif raw.strlen(key) == 16:
             at, owed = packed(raw, key)
             raw.set(key, struct.pack(">dd", at - us, owed), px=left - us // 1000)
