@@ -8,8 +8,7 @@ Round trips: those of the service. Redis down: 503, as for every page with a ses
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import DELETION, LogEntry
@@ -20,12 +19,13 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from bergizi_redis import audit_admin, lockout_admin
+from bergizi_redis.admin_pages import LookOnly, TypedSearch
 from bergizi_redis.admin_scope import own_tenant, scope_of
 from bergizi_redis.exceptions import TenantError
 from bergizi_redis.keys import SHARED, validated_tenant
@@ -40,26 +40,15 @@ from bergizi_redis.sessions.info import SessionInfo, info_of
 __all__ = ["SessionAdmin", "audit_admin", "lockout_admin", "own_tenant"]  # the other pages register themselves
 
 PAGE = 50
-LIST = "admin:bergizi_redis_session_changelist"
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What was typed into the form."""
+class Search(TypedSearch):
+    LIST: ClassVar[str] = "admin:bergizi_redis_session_changelist"
 
     user: str = ""
     tenant: str = ""
     ip: str = ""
-
-    @classmethod
-    def of(cls, given: Any) -> "Search":
-        return cls(*(given.get(name, "").strip()[:200] for name in ("user", "tenant", "ip")))
-
-    @property
-    def address(self) -> str:
-        """The list with this search."""
-        named = {name: getattr(self, name) for name in ("user", "tenant", "ip") if getattr(self, name)}
-        return f"{reverse(LIST)}?{urlencode(named)}" if named else reverse(LIST)
 
     def sessions(self, scope: tuple[str, ...] | None) -> list[SessionInfo] | None:
         """Within the scope; None where it must be narrowed first."""
@@ -144,7 +133,7 @@ def users_of(infos: Iterable[SessionInfo]) -> dict[str, Any]:
 
 
 @admin.register(Session)
-class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SessionAdmin(LookOnly):
     """One page; there is no table behind it."""
 
     def get_urls(self) -> list[Any]:
@@ -153,15 +142,6 @@ class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             path("", guarded(self.changelist_view), name="bergizi_redis_session_changelist"),
             path("end/", guarded(require_POST(self.end_view)), name="bergizi_redis_session_end"),
         ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("bergizi_redis.view_session")
@@ -182,7 +162,7 @@ class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "shown": shown, "turned": "after" in request.GET or "page" in request.GET,
             "rows": [{"info": info, "user": users.get(info.user_id)} for info in shown.infos or []],
             "own": getattr(request.session, "sid", None), "may_end": self.has_end_permission(request),
-            "address": search.address, "turning": f"{search.address}{'&' if '?' in search.address else '?'}",
+            "address": search.address, "turning": search.turning,
             **(extra_context or {}),
         }  # fmt: skip
         return TemplateResponse(request, "admin/bergizi_redis/session/change_list.html", context)

@@ -8,8 +8,7 @@ read for it. Redis down: 503, as for every page with a session.
 
 import re
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -17,9 +16,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext as _
 
+from bergizi_redis.admin_pages import LookOnly, TypedSearch
 from bergizi_redis.admin_scope import scope_of
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import TenantError
@@ -31,29 +31,18 @@ from bergizi_redis.security.steps import run
 from bergizi_redis.security.vocabulary import LEVELS
 
 PAGE = 50
-LIST = "admin:bergizi_redis_audittrail_changelist"
 SHOWN_PROBLEMS = 5
 ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 Scope = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What was typed into the form."""
+class Search(TypedSearch):
+    LIST: ClassVar[str] = "admin:bergizi_redis_audittrail_changelist"
 
     user: str = ""
     tenant: str = ""
     event: str = ""
-
-    @classmethod
-    def of(cls, given: Any) -> "Search":
-        return cls(*(given.get(field, "").strip()[:200] for field in ("user", "tenant", "event")))
-
-    @property
-    def address(self) -> str:
-        """The list with this search."""
-        named = {name: getattr(self, name) for name in ("user", "tenant", "event") if getattr(self, name)}
-        return f"{reverse(LIST)}?{urlencode(named)}" if named else reverse(LIST)
 
     def tenant_in(self, scope: Scope) -> str | None:
         """The tenant that is meant, within the scope; None where none is. Raises ``TenantError`` for one outside."""
@@ -100,19 +89,6 @@ def id_of(text: str) -> str:
     return text if found is None else str(found)
 
 
-class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """An audit is not written by hand."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(AuditTrail)
 class AuditTrailAdmin(LookOnly):
     """One page; there is no table behind it."""
@@ -129,12 +105,11 @@ class AuditTrailAdmin(LookOnly):
             raise PermissionDenied
         search, scope, before = Search.of(request.GET), scope_of(request), request.GET.get("before", "")[:40]
         shown = Shown.of(search, scope, before)
-        turning = f"{search.address}{'&' if '?' in search.address else '?'}before="
         context = {
             **self.admin_site.each_context(request),
             "title": _("Audit trail"), "opts": self.opts, "search": search, "scope": scope, "shown": shown,
             "events": sorted(LEVELS), "address": search.address, "turned": bool(before),
-            "next": f"{turning}{shown.before}" if shown.before else "", **(extra_context or {}),
+            "next": f"{search.turning}before={shown.before}" if shown.before else "", **(extra_context or {}),
         }  # fmt: skip
         return TemplateResponse(request, "admin/bergizi_redis/audittrail/change_list.html", context)
 

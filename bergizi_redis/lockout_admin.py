@@ -8,8 +8,7 @@ Round trips: 2 a tenant to list, 4 for each that is unlocked. Redis down: 503, a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -19,11 +18,12 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
+from bergizi_redis.admin_pages import LookOnly, TypedSearch
 from bergizi_redis.admin_scope import scope_of
 from bergizi_redis.models import Lockout
 from bergizi_redis.security import listing, lockout
@@ -31,7 +31,6 @@ from bergizi_redis.security.account import Account
 from bergizi_redis.security.status import LockedAccount
 
 PAGE = 50
-LIST = "admin:bergizi_redis_lockout_changelist"
 Scope = tuple[str, ...] | None
 
 
@@ -56,21 +55,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What was typed into the form."""
+class Search(TypedSearch):
+    LIST: ClassVar[str] = "admin:bergizi_redis_lockout_changelist"
 
     name: str = ""
     tenant: str = ""
-
-    @classmethod
-    def of(cls, given: Any) -> "Search":
-        return cls(*(given.get(field, "").strip()[:200] for field in ("name", "tenant")))
-
-    @property
-    def address(self) -> str:
-        """The list with this search."""
-        named = {field: getattr(self, field) for field in ("name", "tenant") if getattr(self, field)}
-        return f"{reverse(LIST)}?{urlencode(named)}" if named else reverse(LIST)
 
     def rows(self, scope: Scope) -> Iterator[Row]:
         """Of the tenants in the scope."""
@@ -85,7 +74,7 @@ class Search:
 
 
 @admin.register(Lockout)
-class LockoutAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class LockoutAdmin(LookOnly):
     """One page; there is no table behind it."""
 
     def get_urls(self) -> list[Any]:
@@ -94,15 +83,6 @@ class LockoutAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             path("", guarded(self.changelist_view), name="bergizi_redis_lockout_changelist"),
             path("unlock/", guarded(require_POST(self.unlock_view)), name="bergizi_redis_lockout_unlock"),
         ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("bergizi_redis.view_lockout")
@@ -117,12 +97,12 @@ class LockoutAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         search, scope = Search.of(request.GET), scope_of(request)
         found = list(search.rows(scope))
         page = Paginator(found, PAGE).get_page(request.GET.get("page"))
-        turning = f"{search.address}{'&' if '?' in search.address else '?'}page="
         context = {
             **self.admin_site.each_context(request),
             "title": _("Locked accounts"), "opts": self.opts, "search": search, "scope": scope, "total": len(found),
-            "rows": page.object_list, "next": f"{turning}{page.next_page_number()}" if page.has_next() else "",
-            "may_unlock": self.has_unlock_permission(request), "address": search.address, **(extra_context or {}),
+            "rows": page.object_list, "address": search.address,
+            "next": f"{search.turning}page={page.next_page_number()}" if page.has_next() else "",
+            "may_unlock": self.has_unlock_permission(request), **(extra_context or {}),
         }  # fmt: skip
         return TemplateResponse(request, "admin/bergizi_redis/lockout/change_list.html", context)
 

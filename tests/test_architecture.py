@@ -24,6 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "wiring",
         "dashboard",
         "rehearsal",
+        "admin_pages",
         "admin_scope",
         "audit_admin",
         "lockout_admin",
