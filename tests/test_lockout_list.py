@@ -108,7 +108,7 @@ def test_round_trips(server: PrivateServer) -> None:
     assert trips == [1]
     with round_trips(server) as trips:
         listing.unlock_listed(tag, tenant="sppg-a")
-    assert trips == [5]
+    assert trips == [4]
 
 
 def test_redis_down_is_told_and_unlocks_nothing(server: PrivateServer) -> None:

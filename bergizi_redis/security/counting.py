@@ -186,13 +186,19 @@ def _status_without_redis(account: Account, limits: Limits) -> LockStatus:
 
 def unlock(account: Account) -> Steps[bool]:
     """Forget all that is held against the account; whether it was locked. Raises Redis's errors."""
+    opened = yield from open_lock(account)
+    if opened:
+        yield from unlist(account)
+    return opened
+
+
+def open_lock(account: Account) -> Steps[bool]:
+    """``unlock``, which leaves the row in the list of locked accounts to the caller."""
     keys = gates.counters_of(account)
     opened, _ = yield RunScript("lockout_settle", keys, [1, 0, 0, "", ""])
     limiter.settle(account.local, "")
     ledger.forgive(account)
     yield from open_devices(account)
-    if opened:
-        yield from unlist(account)
     return bool(opened)
 
 

@@ -1,7 +1,7 @@
 """The locked accounts, for who looks after them: of which tenants there are any, and unlocking one from its row.
 
 A row names its account by the keyed digest under which it is counted, and shows a masked identifier. Round trips: 1
-for the tenants, 2 for a tenant's accounts, 5 to unlock a row. Raises ``RedisUnavailable`` when Redis is down; what is
+for the tenants, 2 for a tenant's accounts, 4 to unlock a row. Raises ``RedisUnavailable`` when Redis is down; what is
 locked stays locked. Async twins begin with ``a``.
 """
 
@@ -61,7 +61,7 @@ def _unlock(tag: str, tenant: str) -> Steps[bool]:
             return False
         member, (_, scope, masked) = listed[tag]
         account = Account(tenant, scope, tag, masked)
-        opened: bool = yield from counting.unlock(account)
+        opened: bool = yield from counting.open_lock(account)
         yield Pipeline([("zrem", key, member)])  # the masked name has no member of its own
     if opened:
         yield telling.unlocked(account, "administrator")
