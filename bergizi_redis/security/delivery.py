@@ -12,17 +12,15 @@ import logging
 import time
 import urllib.request
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.mail import send_mail
 
 from bergizi_redis import signals
 from bergizi_redis.conf import config
+from bergizi_redis.security.alertkinds import Alert
 from bergizi_redis.security.courier import COURIER
 from bergizi_redis.security.entries import plain
-
-if TYPE_CHECKING:
-    from bergizi_redis.security.alerts import Alert
 
 logger = logging.getLogger("bergizi_redis.security")
 
@@ -30,7 +28,7 @@ PATIENCE = 5.0  # seconds for one webhook
 SIGNATURE = "Bergizi-Signature"
 
 
-def deliver(alert: "Alert") -> None:
+def deliver(alert: Alert) -> None:
     """Tell of it. Raises nothing."""
     level = logging.INFO if alert.is_over else logging.ERROR
     logger.log(level, "%s", _line(alert), extra={"action": "alert", "alert": alert.told})
@@ -42,7 +40,7 @@ def deliver(alert: "Alert") -> None:
         COURIER.send(partial(mail, alert), "an alert's mail")
 
 
-def _line(alert: "Alert") -> str:
+def _line(alert: Alert) -> str:
     about = [alert.subject or "all who are unknown", f"tenant {alert.tenant}" if alert.tenant else "no tenant"]
     return plain(f"{alert.title}: {', '.join(about)}")
 
@@ -71,7 +69,7 @@ def signature(key: str, body: bytes, now: int) -> str:
     return f"t={now},v1={digest}"
 
 
-def mail(alert: "Alert") -> None:
+def mail(alert: Alert) -> None:
     """By Django's mail, from ``DEFAULT_FROM_EMAIL``."""
     facts = "".join(f"{plain(name)}: {plain(value)}\n" for name, value in alert.told.items())
     send_mail(f"[{alert.kind}] {_line(alert)}"[:200], facts, None, list(config.ALERT_EMAILS))
