@@ -1,27 +1,20 @@
 """The audit trail in Django's admin, over HTTP on the example: who sees which events, and that nobody changes one."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
-
-from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, PASSWORD, Client, ExampleSite
+from tests.admin.staffing import staff
+from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, Client, ExampleSite
 
 PAGE, ROWS = "/admin/bergizi_redis/audittrail/", "/admin/bergizi_redis/auditevent/"
 
 # Staff of one kitchen: "budi" may look at both, "joko" may enter the admin and no more. "rina" of Jakarta has a trail
 # with events of both kitchens, and 60 of her own.
-STAFF = f"""
-from django.contrib.auth.models import Permission
-from accounts.models import User
+STAFF = (
+    staff({"budi": ["view_audittrail", "view_auditevent"], "joko": []})
+    + f"""
 from bergizi_redis import keys
 from bergizi_redis.connections import client
 from bergizi_redis.security import audit
-for handle, names in (("budi", ["view_audittrail", "view_auditevent"]), ("joko", [])):
-    user = User.objects.get(sppg="{JAKARTA}", handle=handle)
-    user.is_staff = True
-    user.save()
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="bergizi_redis", codename__in=names))
 rina = User.objects.get(sppg="{JAKARTA}", handle="rina")
 for number in range(60):
     audit.record("authz_admin", rina.pk, tenant="{JAKARTA}", reason=f"step {{number}}", user_agent="<b>x</b>")
@@ -35,6 +28,7 @@ server.xdel(name, server.xrange(name)[1][0])
 audit.record("authn_login_fail", tenant="{KUPANG}", reason="stranger in Kupang")
 audit.record("authn_login_fail", tenant="{JAKARTA}", reason="stranger in Jakarta")
 """
+)
 
 LOOKS = f"""
 from bergizi_redis.audit_admin import Search, Shown
@@ -44,27 +38,6 @@ for entry in shown.entries:
     print("SEEN", {{"{JAKARTA}": "Jakarta", "{KUPANG}": "Kupang"}}.get(entry.tenant, "none"))
 print(AuditEvent.objects.get(reason="in Kupang").pk, AuditEvent.objects.get(reason="step 3").pk)
 """
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
-    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
-        said = running.manage("shell", "-c", STAFF)
-        assert said.returncode == 0, said.stderr
-        yield running
-
-
-@pytest.fixture(scope="module")
-def network(site: ExampleSite) -> Client:
-    """The network's own administrator."""
-    client = site.client()
-    client.post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": "/admin/"})
-    return client
-
-
-@pytest.fixture(scope="module")
-def budi(site: ExampleSite) -> Client:
-    return site.client(JAKARTA, "budi")
 
 
 def test_a_trail_is_found_by_name_paged_and_verified(network: Client) -> None:

@@ -5,24 +5,14 @@ Seen red: with the scope left out of ``Search._owners``, the tests of the other 
 
 import json
 import re
-from collections.abc import Iterator
 
-import pytest
-
-from tests.browser.exampleserver import BANDUNG, JAKARTA, PASSWORD, Answer, Client, ExampleSite
+from tests.admin.staffing import staff
+from tests.browser.exampleserver import BANDUNG, JAKARTA, Answer, Client, ExampleSite
 
 PAGE, UNLOCK = "/admin/bergizi_redis/lockout/", "/admin/bergizi_redis/lockout/unlock/"
 
 # Staff of one kitchen: "rina" may look, "budi" may unlock as well, "joko" may enter the admin and no more.
-STAFF = f"""
-from django.contrib.auth.models import Permission
-from accounts.models import User
-for handle, names in (("rina", ["view_lockout"]), ("budi", ["view_lockout", "unlock_account"]), ("joko", [])):
-    user = User.objects.get(sppg="{JAKARTA}", handle=handle)
-    user.is_staff = True
-    user.save()
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="bergizi_redis", codename__in=names))
-"""
+STAFF = staff({"rina": ["view_lockout"], "budi": ["view_lockout", "unlock_account"], "joko": []})
 LOCK = """
 from bergizi_redis.security import lockout
 for name, tenant, scope in {}:
@@ -38,27 +28,6 @@ print("LOG" + json.dumps([
     for entry in LogEntry.objects.filter(content_type__model="lockout").order_by("pk")
 ]))
 """
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
-    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
-        said = running.manage("shell", "-c", STAFF)
-        assert said.returncode == 0, said.stderr
-        yield running
-
-
-@pytest.fixture(scope="module")
-def network(site: ExampleSite) -> Client:
-    """The network's own administrator."""
-    client = site.client()
-    client.post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": "/admin/"})
-    return client
-
-
-@pytest.fixture(scope="module")
-def budi(site: ExampleSite) -> Client:
-    return site.client(JAKARTA, "budi")
 
 
 def lock(site: ExampleSite, *accounts: tuple[str, str, str]) -> None:

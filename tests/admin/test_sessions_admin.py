@@ -2,24 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
 
-import pytest
-
-from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, PASSWORD, Answer, Client, ExampleSite
+from tests.admin.staffing import staff
+from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, Answer, Client, ExampleSite
 
 PAGE, END = "/admin/bergizi_redis/session/", "/admin/bergizi_redis/session/end/"
 
 # Staff of one kitchen: "rina" may look, "budi" may end as well, "joko" may enter the admin and no more.
-STAFF = f"""
-from django.contrib.auth.models import Permission
-from accounts.models import User
-for handle, names in (("rina", ["view_session"]), ("budi", ["view_session", "end_session"]), ("joko", [])):
-    user = User.objects.get(sppg="{JAKARTA}", handle=handle)
-    user.is_staff = True
-    user.save()
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="bergizi_redis", codename__in=names))
-"""
+STAFF = staff({"rina": ["view_session"], "budi": ["view_session", "end_session"], "joko": []})
 LOG = """
 import json
 from django.contrib.admin.models import LogEntry
@@ -28,27 +18,6 @@ print("LOG" + json.dumps([
     for entry in LogEntry.objects.order_by("pk")
 ]))
 """
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
-    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
-        said = running.manage("shell", "-c", STAFF)
-        assert said.returncode == 0, said.stderr
-        yield running
-
-
-@pytest.fixture(scope="module")
-def network(site: ExampleSite) -> Client:
-    """The network's own administrator."""
-    client = site.client()
-    client.post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": "/admin/"})
-    return client
-
-
-@pytest.fixture(scope="module")
-def budi(site: ExampleSite) -> Client:
-    return site.client(JAKARTA, "budi")
 
 
 def sids(answer: Answer) -> list[str]:
