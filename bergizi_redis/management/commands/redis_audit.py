@@ -1,16 +1,14 @@
 """``manage.py redis_audit show|verify|anchor``: the audit trails, for who looks after them."""
 
-import json
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from redis.exceptions import RedisError
+from django.core.management.base import CommandError, CommandParser
 
-from bergizi_redis.connections import explain
 from bergizi_redis.exceptions import BergiziRedisError
+from bergizi_redis.management.actions import NOT_ASKED, ActionCommand
 from bergizi_redis.management.console import Cell, table
 from bergizi_redis.security import alerts, audit
 from bergizi_redis.security.anchors import Anchor, read_anchors, write_anchors
@@ -22,7 +20,7 @@ from bergizi_redis.security.sinks import told
 from bergizi_redis.security.steps import run
 from bergizi_redis.security.verdicts import Verdict, facts
 
-BROKEN, NOT_ASKED = 1, 2
+BROKEN = 1
 ACTIONS = ("show", "verify", "anchor")
 
 
@@ -42,9 +40,10 @@ def above_zero(text: str) -> int:
     raise ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
-class Command(BaseCommand):
+class Command(ActionCommand):
     """Exits 0; 1 where a chain is broken; 2 where Redis or a file of anchors could not be read."""
 
+    expected = (BergiziRedisError, ValueError, OSError)
     help = (
         "show: what is in a trail, oldest first. verify: whether trails are whole, and where they are not. anchor: "
         "where they end, to be kept where nobody who writes to Redis can write."
@@ -62,21 +61,10 @@ class Command(BaseCommand):
         parser.add_argument("--file", metavar="FILE", help="with anchor: append to it; with verify: compare with it")
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the action says."""
+    def refuse(self, options: dict[str, Any]) -> None:
+        """What goes with which action."""
         if not (options["users"] or options["tenant"] or options["all"]):
             raise CommandError("Say whose: USER, --tenant T, or --all.", returncode=NOT_ASKED)
-        try:
-            code = getattr(self, f"_{options['action']}")(options)
-        except (BergiziRedisError, ValueError, OSError) as error:
-            raise CommandError(str(error), returncode=NOT_ASKED) from error
-        except RedisError as error:
-            raise CommandError(f"{explain(error)} See `manage.py redis_health`.", returncode=NOT_ASKED) from error
-        if code:
-            raise SystemExit(code)
-
-    def _say(self, options: dict[str, Any], facts: Any, text: str) -> None:
-        self.stdout.write(json.dumps(facts) if options["json"] else text)
 
     def _show(self, options: dict[str, Any]) -> int:
         if options["all"]:
@@ -100,7 +88,7 @@ class Command(BaseCommand):
         lines = [table(["UTC", "EVENT", "OUTCOME", "USER", "TENANT", "ACTOR", "NETWORK", "REASON"], rows)]
         if len(found) > len(shown):
             lines.append(f"{len(shown)} of {len(found)}; --limit shows more.")
-        self._say(options, [told(entry) for entry in shown], "\n".join(lines) if rows else "There are no events.")
+        self.say(options, [told(entry) for entry in shown], "\n".join(lines) if rows else "There are no events.")
         return 0
 
     def _verify(self, options: dict[str, Any]) -> int:
@@ -115,7 +103,7 @@ class Command(BaseCommand):
             }
             for each in verdicts
         ]  # fmt: skip
-        self._say(options, document, self._findings(verdicts, broken))
+        self.say(options, document, self._findings(verdicts, broken))
         return BROKEN if broken else 0
 
     def _findings(self, verdicts: list[Verdict], broken: list[Verdict]) -> str:
@@ -151,7 +139,7 @@ class Command(BaseCommand):
         found = [anchor for trail in self._trails(options, ()) if (anchor := run(anchored(trail))) is not None]
         if options["file"]:
             write_anchors(options["file"], found)
-            self._say(options, {"anchors": len(found)}, f"{_counted(len(found), 'anchor')} appended.")
+            self.say(options, {"anchors": len(found)}, f"{_counted(len(found), 'anchor')} appended.")
         else:
             for anchor in found:
                 self.stdout.write(anchor.line)

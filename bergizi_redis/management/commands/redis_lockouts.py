@@ -1,23 +1,20 @@
 """``manage.py redis_lockouts list|unlock``: locked accounts, for who looks after them."""
 
-import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from redis.exceptions import RedisError
+from django.core.management.base import CommandError, CommandParser
 
-from bergizi_redis.connections import explain
-from bergizi_redis.exceptions import BergiziRedisError
+from bergizi_redis.management.actions import NOT_ASKED, ActionCommand
 from bergizi_redis.management.console import Cell, clock, table
 from bergizi_redis.management.reports import as_json
 from bergizi_redis.security import listing, lockout
 from bergizi_redis.security.listing import Rows, shown_tenant
 
-NONE_LOCKED, NOT_ASKED = 1, 2
+NONE_LOCKED = 1
 ACTIONS = ("list", "unlock")
 
 
-class Command(BaseCommand):
+class Command(ActionCommand):
     """Exits 0; 1 where nothing of what was to be unlocked was locked; 2 where Redis could not be asked."""
 
     help = (
@@ -36,24 +33,13 @@ class Command(BaseCommand):
         parser.add_argument("--scope", default=lockout.PASSWORD, metavar="S", help="with unlock: default %(default)s")
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the action says."""
+    def refuse(self, options: dict[str, Any]) -> None:
+        """What goes with which action."""
         named = [*options["identifiers"], *options["tag"]]
         if options["action"] == "list" and named:
             raise CommandError("An IDENTIFIER or a --tag goes with unlock.", returncode=NOT_ASKED)
         if options["action"] == "unlock" and not named:
             raise CommandError("Say whose: an IDENTIFIER, or --tag TAG from list.", returncode=NOT_ASKED)
-        try:
-            code = self._list(options) if options["action"] == "list" else self._unlock(options)
-        except (BergiziRedisError, ValueError) as error:
-            raise CommandError(str(error), returncode=NOT_ASKED) from error
-        except RedisError as error:
-            raise CommandError(f"{explain(error)} See `manage.py redis_health`.", returncode=NOT_ASKED) from error
-        if code:
-            raise SystemExit(code)
-
-    def _say(self, options: dict[str, Any], facts: Any, text: str) -> None:
-        self.stdout.write(json.dumps(facts) if options["json"] else text)
 
     def _list(self, options: dict[str, Any]) -> int:
         tenant = options["tenant"]
@@ -67,7 +53,7 @@ class Command(BaseCommand):
             for one in facts
         ]  # fmt: skip
         shown = table(["TENANT", "SCOPE", "ACCOUNT", "TAG", "OPENS IN"], rows)
-        self._say(options, facts, shown if rows else "No account is locked.")
+        self.say(options, facts, shown if rows else "No account is locked.")
         return 0
 
     def _unlock(self, options: dict[str, Any]) -> int:
@@ -78,7 +64,7 @@ class Command(BaseCommand):
         lines = [f"{name}: {'unlocked' if was else 'was not locked'}" for name, was in opened.items()]
         if tenant is None and not all(opened[name] for name in options["identifiers"]):
             lines.append("Accounts of a tenant need --tenant T; see redis_lockouts list.")
-        self._say(options, {"unlocked": opened}, "\n".join(lines))
+        self.say(options, {"unlocked": opened}, "\n".join(lines))
         return 0 if any(opened.values()) else NONE_LOCKED
 
     def _unlock_listed(self, tag: str, tenant: str | None) -> bool:

@@ -1,18 +1,15 @@
 """``manage.py redis_sessions list|stats|revoke|doctor|sweep|import``: sessions, for who looks after them."""
 
-import json
 import threading
 from argparse import ArgumentTypeError
 from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from redis.exceptions import RedisError
+from django.core.management.base import CommandError, CommandParser
 
 from bergizi_redis.cache.pacing import Pace
-from bergizi_redis.connections import explain
-from bergizi_redis.exceptions import BergiziRedisError
+from bergizi_redis.management.actions import NOT_ASKED, ActionCommand
 from bergizi_redis.management.console import Cell, Progress, table
 from bergizi_redis.management.reports import as_json, counted, told
 from bergizi_redis.sessions import service as sessions
@@ -22,7 +19,7 @@ from bergizi_redis.sessions.info import SessionInfo
 from bergizi_redis.sessions.paging import MOST
 from bergizi_redis.sessions.sources import source_of
 
-FOUND, NOT_ASKED = 1, 2
+FOUND = 1
 ACTIONS = ("list", "stats", "revoke", "doctor", "sweep", "import")
 
 
@@ -33,7 +30,7 @@ def number(text: str) -> int:
     raise ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
-class Command(BaseCommand):
+class Command(ActionCommand):
     """Exits 0; 1 where there was nothing to end, the doctor found what it did not repair, or an import failed; 2."""
 
     help = (
@@ -56,21 +53,10 @@ class Command(BaseCommand):
         parser.add_argument("--resume", action="store_true", help="with import: go on where the last one stopped")
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the action says."""
+    def refuse(self, options: dict[str, Any]) -> None:
+        """What goes with which action."""
         if options["sids"] and options["action"] != "revoke":
             raise CommandError("A SID goes with revoke.", returncode=NOT_ASKED)
-        try:
-            code = getattr(self, f"_{options['action']}")(options)
-        except (BergiziRedisError, ValueError) as error:
-            raise CommandError(str(error), returncode=NOT_ASKED) from error
-        except RedisError as error:
-            raise CommandError(f"{explain(error)} See `manage.py redis_health`.", returncode=NOT_ASKED) from error
-        if code:
-            raise SystemExit(code)
-
-    def _say(self, options: dict[str, Any], facts: Any, text: str) -> None:
-        self.stdout.write(json.dumps(facts) if options["json"] else text)
 
     # Lists and counts
 
@@ -86,7 +72,7 @@ class Command(BaseCommand):
         lines = [table(["SID", "USER", "TENANT", "DEVICE", "ADDRESS", "SINCE", "SEEN", "EXPIRES"], rows)]
         if total > len(shown):
             lines.append(f"{len(shown)} of {total}; --limit shows more.")
-        self._say(options, [as_json(info) for info in shown], "\n".join(lines) if rows else "There are no sessions.")
+        self.say(options, [as_json(info) for info in shown], "\n".join(lines) if rows else "There are no sessions.")
         return 0
 
     def _chosen(self, options: dict[str, Any]) -> tuple[list[SessionInfo], int]:
@@ -108,7 +94,7 @@ class Command(BaseCommand):
         if options["tenant"] is None:
             raise CommandError("Say whose: --tenant T.", returncode=NOT_ASKED)
         facts = told(sessions.stats(options["tenant"]))
-        self._say(options, facts, table(["COUNT", "OF"], [[str(value), name] for name, value in counted(facts)]))
+        self.say(options, facts, table(["COUNT", "OF"], [[str(value), name] for name, value in counted(facts)]))
         return 0
 
     # Ending
@@ -126,12 +112,12 @@ class Command(BaseCommand):
             ended = sessions.revoke_tenant(tenant, **who)
         else:
             raise CommandError("Say which: a SID, --user U, or --tenant T.", returncode=NOT_ASKED)
-        self._say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
+        self.say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
         return 0 if ended else FOUND
 
     def _sweep(self, options: dict[str, Any]) -> int:
         swept = sessions.sweep()
-        self._say(options, {"expired": swept}, f"Told of {swept} session{'' if swept == 1 else 's'} that ran out.")
+        self.say(options, {"expired": swept}, f"Told of {swept} session{'' if swept == 1 else 's'} that ran out.")
         return 0
 
     # Looking after
@@ -152,7 +138,7 @@ class Command(BaseCommand):
             "looked_at": looked_at, "server": faults, "found": dict(kinds), "repaired": options["repair"],
             "where": [[finding.kind, finding.where] for finding in findings[: options["limit"]]],
         }  # fmt: skip
-        self._say(options, facts, self._findings(facts, findings, options))
+        self.say(options, facts, self._findings(facts, findings, options))
         return FOUND if faults or (findings and not options["repair"]) else 0
 
     def _findings(self, facts: dict[str, Any], findings: list[Finding], options: dict[str, Any]) -> str:
@@ -186,7 +172,7 @@ class Command(BaseCommand):
             if bar is not None:
                 bar.end()
         text = ", ".join(f"{times} {word}" for word, times in sorted(became.items())) or "There was nothing to import"
-        self._say(options, dict(became), f"{text}.")
+        self.say(options, dict(became), f"{text}.")
         return FOUND if became["failed"] else 0
 
 
