@@ -6,7 +6,6 @@ trip of its own.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import redis.asyncio
@@ -16,9 +15,9 @@ from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError
 from redis.observability.recorder import is_enabled as is_observed
 
+from bergizi_redis.aconnecting import ours
 from bergizi_redis.budget import aasking
 from bergizi_redis.conf import config
-from bergizi_redis.packing import PackingConnection
 from bergizi_redis.pools import POOL_IS_FULL, is_ordinary
 from bergizi_redis.retries import RETRIES, FullJitter, in_time
 
@@ -41,12 +40,6 @@ class AsyncBudgetedRetry(Retry):
         return await super().call_with_retry(do, fail, in_time(is_retryable), with_failure_count)
 
 
-@cache
-def packing(connection_class: Any) -> Any:
-    """The connection class, packing by hiredis."""
-    return type(connection_class.__name__, (PackingConnection, connection_class), {})
-
-
 class AsyncPool(redis.asyncio.BlockingConnectionPool):
     """Tasks beyond ``max_connections`` wait within the budget, then get ``MaxConnectionsError``."""
 
@@ -54,7 +47,7 @@ class AsyncPool(redis.asyncio.BlockingConnectionPool):
         super().__init__(**{"timeout": config.REQUEST_BUDGET * WAIT_SHARE, **arguments})
         self._waiting = 0
         chosen: Any = self.connection_class
-        self.connection_class = packing(chosen)
+        self.connection_class = ours(chosen)
         self._is_ordinary = is_ordinary(self)
 
     @property

@@ -6,6 +6,7 @@ import redis.asyncio.cluster
 from redis._parsers import AsyncCommandsParser
 from redis.exceptions import ConnectionError, TimeoutError
 
+from bergizi_redis.aconnecting import ours
 from bergizi_redis.budget import awithin
 from bergizi_redis.topology import NOT_TIMED_OUT, Topology, as_driver_errors
 
@@ -62,4 +63,8 @@ def cluster(topology: Topology, arguments: dict[str, Any], budget: float | None)
     arguments |= {"ssl": topology.tls} | topology.options
     made = AsyncBudgetedCluster(startup_nodes=nodes, **arguments)
     made.budget, made.commands_parser = budget, _AnyNodesCommands(made)
+    connecting: Any = ours(made.connection_kwargs["connection_class"])
+    made.connection_kwargs["connection_class"] = connecting  # of nodes to come
+    for node in made.nodes_manager.startup_nodes.values():
+        node.connection_class = connecting
     return made

@@ -32,14 +32,3 @@ class Packer(HiredisRespSerializer):
             return [command]
         whole: list[bytes] = super().pack(*args)
         return whole
-
-
-class PackingConnection:
-    """Mixed into a connection class of ``redis.asyncio``."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        command = packed(args)
-        if command is not None:
-            return [command]
-        whole: list[bytes] = super().pack_command(*args)  # type: ignore[misc]
-        return whole

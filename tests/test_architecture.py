@@ -49,6 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "aclients",
         "aconnections",
         "aclusters",
+        "aconnecting",
         "packing",
         "pools",
         "retries",

@@ -26,7 +26,8 @@ from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import ConnectionError, DataError, MaxConnectionsError, TimeoutError
 
 from bergizi_redis import connections
-from bergizi_redis.aclients import AsyncPool, packing
+from bergizi_redis.aclients import AsyncPool
+from bergizi_redis.aconnecting import ours
 from bergizi_redis.aconnections import QUIET, aclient
 from bergizi_redis.budget import GRAIN, BudgetedSocket, budgeted, seconds_left, within
 from bergizi_redis.clients import BudgetedRedis
@@ -243,13 +244,13 @@ def test_a_link_that_always_breaks_is_tried_as_often_as_promised(at: Any, server
 def test_a_command_is_packed_as_the_driver_packs_it(command: tuple[Any, ...]) -> None:
     theirs = b"".join(PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*command))
     assert b"".join(budgeted(redis.Connection)().pack_command(*command)) == theirs
-    assert b"".join(packing(redis.asyncio.Connection)().pack_command(*command)) == theirs
+    assert b"".join(ours(redis.asyncio.Connection)().pack_command(*command)) == theirs
 
 
 @pytest.mark.parametrize("value", [None, True, object()])
 def test_what_cannot_be_packed_is_refused_before_it_is_sent(value: object) -> None:
     with pytest.raises(DataError):
-        packing(redis.asyncio.Connection)().pack_command("SET", "k", value)
+        ours(redis.asyncio.Connection)().pack_command("SET", "k", value)
     if value is not True:  # which redis-py's own packer for sync connections takes for a number
         with pytest.raises(DataError):
             budgeted(redis.Connection)().pack_command("SET", "k", value)
