@@ -7,7 +7,7 @@ from typing import Any
 
 from bergizi_redis.cache.backend import TaggedRedisCache
 
-DEADLINE = 10.0  # seconds
+DEADLINE = 60.0  # seconds; for what takes milliseconds on an idle machine
 
 
 def until(condition: Callable[[], Any], what: str = "") -> Any:

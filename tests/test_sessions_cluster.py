@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
@@ -17,7 +16,7 @@ from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.doctor import examine
 from bergizi_redis.sessions.info import Session
-from tests.servers import Cluster
+from tests.servers import Cluster, server_directory
 from tests.spoken import WAYS, Spoken
 
 USERS = 12  # with their sessions, spread over all three
@@ -25,7 +24,7 @@ USERS = 12  # with their sessions, spread over all three
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         cluster = Cluster(directory)
         try:
             yield cluster.start()

@@ -7,7 +7,6 @@ server which keys a script has, and where a log-in writes its lists apart from e
 
 import asyncio
 import copy
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import asking
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
-from tests.servers import Cluster, PrivateServer
+from tests.servers import Cluster, PrivateServer, server_directory
 from tests.spoken import WAYS
 
 TENANT, USER = "sppg-1", "user1"
@@ -33,7 +32,7 @@ SCRIPTS = Path(exchange.__file__).parent / "scripts"
 
 @pytest.fixture(scope="module", params=["standalone", "cluster"])
 def nodes(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[PrivateServer]]]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         if request.param == "cluster":
             cluster = Cluster(directory)
             try:

@@ -1,18 +1,17 @@
 """A cluster of three primaries, and a primary behind two Sentinels: real servers, one set for a module."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 
-from tests.servers import Cluster, PrivateServer, Sentinel
+from tests.servers import Cluster, PrivateServer, Sentinel, server_directory
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         running = Cluster(directory)
         try:
             yield running.start()
@@ -34,7 +33,7 @@ class Watched:
 @pytest.fixture
 def watched() -> Iterator[Watched]:
     with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        directory = stack.enter_context(server_directory())
         primary, other = (PrivateServer(directory=directory) for _ in range(2))
         sentinels = [Sentinel(primary.port, directory) for _ in range(2)]
         for server in (primary, other, *sentinels):

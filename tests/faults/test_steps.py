@@ -14,7 +14,6 @@ the fence, random versions, and settling what is owed before a read.
 
 import copy
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.commits import Fence
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.process import ProcessState
-from tests.servers import PrivateServer
+from tests.servers import PrivateServer, server_directory
 
 READER = ("look", "compute", "store")
 WRITER = ("fence", "commit", "release")
@@ -229,7 +228,7 @@ def test_a_writer_that_dies_after_a_step_leaves_nothing_old(
 @pytest.fixture
 def lasting(settings: Any) -> Iterator[PrivateServer]:
     """A server that comes back with what it had, and a short budget for hanging ones."""
-    with tempfile.TemporaryDirectory() as directory:
+    with server_directory() as directory:
         running = PrivateServer("--appendonly", "yes", "--appendfsync", "always", directory=directory).start()
         aliases = copy.deepcopy(settings.CACHES)
         aliases["default"]["LOCATION"] = running.url
