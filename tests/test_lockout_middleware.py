@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client, override_settings
+from django.test.signals import template_rendered
 from django.urls import path
 from django.utils import translation
 
@@ -152,6 +153,28 @@ def test_a_refused_login_answers_429(user: User, url: str, is_async: bool) -> No
     assert response.headers["Retry-After"] == "1800"
     assert response.headers["Cache-Control"] == "no-store"
     assert "_auth_user_id" not in Client().session
+
+
+@both
+@pytest.mark.parametrize("url", ["/login/", "/admin/login/"])
+def test_a_form_that_nobody_sees_is_not_rendered(user: User, url: str, is_async: bool) -> None:
+    rendered: list[str | None] = []
+
+    def note(template: Any, **_: Any) -> None:
+        rendered.append(template.name)
+
+    template_rendered.connect(note)
+    try:
+        lock(user.username)
+        page = post(url, user.username, is_async=is_async)
+        assert rendered == ["bergizi_redis/locked.html"]
+        assert page.content.count(b"Try again in 30 minutes.") == 1
+        rendered.clear()
+        assert post(url, "somebody", "wrong", is_async=is_async).status_code == 200
+        assert "bergizi_redis/locked.html" not in rendered
+        assert rendered
+    finally:
+        template_rendered.disconnect(note)
 
 
 @both

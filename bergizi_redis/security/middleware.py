@@ -14,6 +14,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -37,6 +38,8 @@ class LockoutMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+        # Django runs a sync one in a thread, for each page that is served on a loop.
+        self.process_template_response: Callable[..., Any] = self._ainstead if self.is_async else self._instead
 
     def __call__(self, request: HttpRequest) -> Any:
         if self.is_async:
@@ -49,7 +52,7 @@ class LockoutMiddleware:
             refusals.reset(token)
         return self._answer(request, response, box)
 
-    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+    async def __acall__(self, request: HttpRequest) -> Any:
         box = self._begin(request)
         token = refusals.set(box)
         try:
@@ -66,22 +69,39 @@ class LockoutMiddleware:
             return unavailable(request, exception.retry_after)
         return None
 
+    def _instead(self, request: HttpRequest, response: Any) -> Any:
+        """A form that nobody will see is not rendered. REST framework's responses know their type only afterwards."""
+        box = refusals.get()
+        if box is None or type(response) not in (TemplateResponse, SimpleTemplateResponse):
+            return response
+        if (answered := _answered(request, response, box)) is response:
+            return response
+        instead = TemplateResponse(request, TEMPLATE, {}, status=answered.status_code)
+        instead.headers, instead.content = answered.headers, answered.content  # with content it counts as rendered
+        return instead
+
+    async def _ainstead(self, request: HttpRequest, response: Any) -> Any:
+        return self._instead(request, response)
+
     def _begin(self, request: HttpRequest) -> Refusals:
         request.login_refusal = None  # type: ignore[attr-defined]
         return Refusals(request)
 
-    def _answer(self, request: HttpRequest, response: Any, box: Refusals) -> HttpResponseBase:
+    def _answer(self, request: HttpRequest, response: Any, box: Refusals) -> Any:
         if box.trusted is not None:
             give(request, response, box.trusted)
-        if (refusal := box.last) is None:
-            return response  # type: ignore[no-any-return]
-        if config.LOCKED_LOOKS_WRONG and not config.REVEAL_LOCK:
-            return response  # type: ignore[no-any-return]
-        if response.status_code == 429:
-            response.headers.setdefault("Retry-After", str(refusal.retry_after))
-            return response  # type: ignore[no-any-return]
-        wants_json = response.headers.get("Content-Type", "").startswith("application/json")
-        return refused(request, refusal.retry_after, wants_json=wants_json)
+        return _answered(request, response, box)
+
+
+def _answered(request: HttpRequest, response: Any, box: Refusals) -> Any:
+    """The response, or what has to be said instead."""
+    if (refusal := box.last) is None or (config.LOCKED_LOOKS_WRONG and not config.REVEAL_LOCK):
+        return response
+    if response.status_code == 429:
+        response.headers.setdefault("Retry-After", str(refusal.retry_after))
+        return response
+    wants_json = response.headers.get("Content-Type", "").startswith("application/json")
+    return refused(request, refusal.retry_after, wants_json=wants_json)
 
 
 def refused(request: HttpRequest, retry_after: int, *, wants_json: bool = False) -> HttpResponse:
