@@ -14,6 +14,14 @@ from django.db.models.signals import class_prepared, post_delete, post_save
 
 from bergizi_redis.cache.fleet import forget_aliases
 from bergizi_redis.cache.listeners import _listeners
+from bergizi_redis.cache.outbox import RELAY
+from bergizi_redis.security import alarming, subjects
+from bergizi_redis.security.limiting.fallback import LOCAL
+from bergizi_redis.security.local import limiter
+from bergizi_redis.security.postponed import POSTPONED
+from bergizi_redis.security.replay import ledger
+from bergizi_redis.sessions.sweeping import SWEEPER
+from tests import moments
 from tests.commandlog import command_log
 from tests.leaks import watching
 from tests.servers import PrivateServer, private_server
@@ -57,10 +65,11 @@ def raw(redis_url: str) -> Iterator["redis.Redis"]:
 @pytest.fixture(autouse=True)
 def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iterator[None]:
     """Give the test its own prefixes in settings, and remove what it left on the shared server: no secret is in it."""
+    moments.begin()
     # A busy machine may stop for seconds; only the tests that are about time have the time that users have.
     is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("hung", "hang"))
     patience = {} if is_about_time else {"REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, **patience}
+    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "STATS_EVERY": 3000.0, **patience}
     caches = copy.deepcopy(settings.CACHES)
     for alias in caches.values():
         alias["KEY_PREFIX"] = prefix
@@ -74,6 +83,31 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
             client.unlink(*keys)
     forget_aliases()
     assert not leaks, "\n".join(leaks[:10])
+
+
+@pytest.fixture(autouse=True)
+def own_minutes() -> Iterator[None]:
+    """What this process does once in so many seconds, behind any request, comes in no other test than those about it.
+
+    It would be among the commands and the queries that are counted, of whichever test is there at the time.
+    """
+    subjects.forget()  # users of earlier tests, which the database has taken back
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SWEEPER, "due", float("inf"))
+        patched.setattr(RELAY, "_due_at", float("inf"))
+        patched.setattr(RELAY, "_outages_seen", 0)
+        patched.setattr(alarming, "_looked", float("inf"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_counts() -> Iterator[None]:
+    """Forget what this process has counted by itself, and owes Redis: the next attempt, or event, would pay it."""
+    yield
+    LOCAL.forget()
+    limiter._counts.clear()
+    ledger._owed.clear()
+    POSTPONED.__init__()  # type: ignore[misc]
 
 
 @pytest.fixture(autouse=True)
