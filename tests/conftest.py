@@ -67,7 +67,7 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     """Give the test its own prefixes in settings, and remove what it left on the shared server: no secret is in it."""
     moments.begin()
     # A busy machine may stop for seconds; only the tests that are about time have the time that users have.
-    is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("hung", "hang"))
+    is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("_hung_", "_hangs_"))
     patience = {} if is_about_time else {"REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
     settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "STATS_EVERY": 3000.0, **patience}
     caches = copy.deepcopy(settings.CACHES)
