@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import redis
+from tests.servers import plain_client
 
 HANDSHAKE = {"HELLO", "CLIENT", "SELECT", "AUTH", "ECHO", "MONITOR", "PING"}
 GREETING = "On a new connection: is this"  # epoch_guard.lua
@@ -19,7 +19,7 @@ def command_log(url: str, mentioning: str = "") -> Iterator[list[str]]:
     """
     log: list[str] = []
     marker = uuid.uuid4().hex
-    with redis.Redis.from_url(url) as watcher, redis.Redis.from_url(url) as teller, watcher.monitor() as monitor:
+    with plain_client(url) as watcher, plain_client(url) as teller, watcher.monitor() as monitor:
         yield log
         teller.echo(marker)
         for entry in iter(monitor.next_command, None):

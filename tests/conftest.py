@@ -24,7 +24,7 @@ from bergizi_redis.sessions.sweeping import SWEEPER
 from tests import moments
 from tests.commandlog import command_log
 from tests.leaks import watching
-from tests.servers import PrivateServer, private_server
+from tests.servers import PrivateServer, plain_client, private_server
 
 # A busy machine is slow at drawing examples, and at trying them.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -58,7 +58,7 @@ def redis_url(settings: Any) -> str:
 @pytest.fixture
 def raw(redis_url: str) -> Iterator["redis.Redis"]:
     """A plain client of the shared server: to look behind the scenes."""
-    with redis.Redis.from_url(redis_url) as client:
+    with plain_client(redis_url) as client:
         yield client
 
 
@@ -76,7 +76,7 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     settings.CACHES = caches
     with watching() as watch:
         yield
-    with redis.Redis.from_url(settings.REDIS_URL) as client:
+    with plain_client(settings.REDIS_URL) as client:
         keys = list(client.scan_iter(match=f"{prefix}*", count=1000))
         leaks = [] if request.node.get_closest_marker("shows_secrets") else watch.leaks(client, keys)
         if keys:

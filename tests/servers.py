@@ -41,6 +41,11 @@ def free_port() -> int:
                 return port
 
 
+def plain_client(url: str) -> "redis.Redis":
+    """To look behind the scenes: redis-py's own, which by itself gives a busy server five seconds."""
+    return redis.Redis.from_url(url, socket_timeout=60, socket_connect_timeout=60)
+
+
 def server_directory() -> "tempfile.TemporaryDirectory[str]":
     """In memory where there is room: a server waits for the disk, which on a busy machine may take seconds."""
     memory = Path("/dev/shm")  # noqa: S108
@@ -62,7 +67,7 @@ class PrivateServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self) -> "redis.Redis":
-        return redis.Redis(port=self.port, protocol=3)
+        return redis.Redis(port=self.port, protocol=3, socket_timeout=60, socket_connect_timeout=60)
 
     def arguments(self) -> list[str]:
         return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.directory, *self.options]
