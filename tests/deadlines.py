@@ -45,9 +45,10 @@ class _Watch:
 
     def end(self) -> float:
         """Seconds that the thread waited for something other than a processor."""
+        waited = self._now()[2]
         self._over.set()
         self._looking.join()
-        return self._now()[2]
+        return waited
 
 
 @contextmanager

