@@ -21,8 +21,10 @@ from bergizi_redis.exceptions import BergiziRedisError, TenantError
 from bergizi_redis.security import lockout
 from bergizi_redis.security.account import Account
 from bergizi_redis.tenancy import use_tenant
+from tests.moments import left_of
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
+HEALTHY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # on a busy machine
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_each_failure_is_counted_and_the_fifth_locks_for_half_an_hour(who: str) 
         fail(who)
         assert lockout.is_account_locked(who) == lockout.LockStatus(False, 0, failures, 5 - failures)
     fail(who)
-    assert lockout.is_account_locked(who) == lockout.LockStatus(True, 1800, 5, 0)
+    assert lockout.is_account_locked(who) == lockout.LockStatus(True, left_of(1800), 5, 0)
 
 
 def test_an_attempt_knows_what_remains(who: str) -> None:
@@ -85,7 +87,7 @@ def test_a_locked_account_is_refused_with_the_seconds_left(who: str) -> None:
     fail(who, 5)
     with pytest.raises(lockout.AccountLocked) as refusal, lockout.guard_login(who):
         raise AssertionError("no password may be looked at")
-    assert refusal.value.retry_after == 1800
+    assert refusal.value.retry_after == left_of(1800)
     assert isinstance(refusal.value, PermissionDenied)
     assert isinstance(refusal.value, BergiziRedisError)
     assert who not in str(refusal.value)
@@ -162,8 +164,8 @@ def test_an_attempt_that_was_not_entered_settles_nothing(who: str) -> None:
 
 def test_trying_never_extends_a_lock(who: str, raw: "redis.Redis") -> None:
     fail(who, 5)
-    raw.pexpire(lock_key(who), 60_000)
-    left = 60_000
+    raw.pexpire(lock_key(who), 600_000)
+    left = 600_000
     for _ in range(20):
         with pytest.raises(lockout.AccountLocked), lockout.guard_login(who):
             pass
@@ -187,23 +189,23 @@ def test_when_a_lock_expires_the_count_starts_fresh(who: str, raw: "redis.Redis"
 
 def test_failures_are_remembered_for_a_day_after_the_last(who: str, raw: "redis.Redis") -> None:
     fail(who, 3)
-    raw.pexpire(attempts_key(who), 1_000)
+    raw.pexpire(attempts_key(who), 600_000)
     fail(who)
-    left: Any = raw.ttl(attempts_key(who))
-    assert 24 * 3600 - 60 <= left <= 24 * 3600
+    left: Any = raw.pttl(attempts_key(who))
+    assert left / 1000 == left_of(24 * 3600)
     expire_now(raw, attempts_key(who))
     assert lockout.is_account_locked(who).failures == 0
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20])
 def test_the_limit_is_a_setting(who: str, settings: Any, limit: int) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_ATTEMPTS": limit, "LOCKOUT_SECONDS": 0.5}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_ATTEMPTS": limit, "LOCKOUT_SECONDS": 599.5}
     fail(who, limit - 1)
     assert not lockout.is_account_locked(who).locked
     with lockout.guard_login(who) as attempt:
         attempt.succeeded()
     fail(who, limit)
-    assert lockout.is_account_locked(who) == lockout.LockStatus(True, 1, limit, 0)
+    assert lockout.is_account_locked(who) == lockout.LockStatus(True, left_of(599.5), limit, 0)
 
 
 def test_a_limit_that_was_lowered_locks_without_a_check(who: str, settings: Any, heard: list[Any]) -> None:
@@ -243,7 +245,7 @@ def test_awkward_identifiers_lock_like_any_other(identifier: str) -> None:
 
 
 @pytest.mark.usefixtures("prefix")
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=HEALTHY)
 @given(st.text(st.characters(exclude_categories=()), max_size=40))
 def test_any_text_is_an_identifier(text: str) -> None:
     with use_tenant(f"t-{uuid.uuid4().hex}"):
@@ -316,8 +318,8 @@ def test_signals_tell_of_the_lock_and_of_each_refusal(who: str, heard: list[Any]
         pass
     signal, arguments = heard[1]
     assert signal is signals.login_refused
-    assert (arguments["identifier"], arguments["retry_after"], arguments["request"]) == (who, 1800, request)
-    assert request.login_refusal.retry_after == 1800
+    assert (arguments["identifier"], arguments["retry_after"], arguments["request"]) == (who, left_of(1800), request)
+    assert request.login_refusal.retry_after == arguments["retry_after"]
 
 
 def test_a_success_on_the_last_attempt_tells_of_no_lock(who: str, heard: list[Any]) -> None:
@@ -379,8 +381,8 @@ class TestRecordedAttempts:
 
     def test_a_failure_while_locked_counts_and_extends_nothing(self, who: str, raw: "redis.Redis") -> None:
         fail(who, 5)
-        raw.pexpire(lock_key(who), 1_000)
-        assert lockout.record_login_attempt(who, success=False) == lockout.LockStatus(True, 1, 5, 0)
+        raw.pexpire(lock_key(who), 600_000)
+        assert lockout.record_login_attempt(who, success=False) == lockout.LockStatus(True, left_of(600), 5, 0)
         assert not raw.exists(attempts_key(who))
 
     def test_a_success_forgets_the_failures(self, who: str) -> None:
@@ -396,7 +398,7 @@ class TestRecordedAttempts:
     def test_the_log_line_names_nobody(self, who: str, caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(5):
             lockout.record_login_attempt(who, success=False, ip="192.0.2.1", user_agent="Mozilla/5.0 " * 99)
-        (record,) = [record for record in caplog.records if record.action == "account_locked"]  # type: ignore[attr-defined]
+        (record,) = [record for record in caplog.records if getattr(record, "action", "") == "account_locked"]
         assert (record.account, record.ip) == ("b…@g…", "192.0.2.1")  # type: ignore[attr-defined]
         assert len(record.user_agent) == 200  # type: ignore[attr-defined]
         assert not any(who in str(vars(record)) for record in caplog.records)
@@ -408,9 +410,10 @@ class TestTheListOfLockedAccounts:
         for other in others:
             fail(other, 5)
         raw.pexpire(lock_key(others[1]), 0)
-        raw.pexpire(lock_key(others[2]), 60_000)
+        raw.pexpire(lock_key(others[2]), 600_000)
         rows = lockout.locked_accounts()
-        assert [(row.identifier, row.retry_after) for row in rows] == [("x…@g…", 1800), ("z…@g…", 60)]
+        assert [row.identifier for row in rows] == ["x…@g…", "z…@g…"]
+        assert [row.retry_after for row in rows] == [left_of(1800), left_of(600)]
         assert rows[0].tag == Account.of(others[0], None, "password").tag
 
     def test_it_lives_a_day_and_drops_what_has_passed(self, who: str, raw: "redis.Redis") -> None:
@@ -419,8 +422,8 @@ class TestTheListOfLockedAccounts:
         raw.zadd(key, {"gone:password:g…": 1.0})
         fail(f"other-{who}", 5)
         assert raw.zcard(key) == 2
-        left: Any = raw.ttl(key)
-        assert 24 * 3600 - 60 <= left <= 24 * 3600
+        left: Any = raw.pttl(key)
+        assert left / 1000 == left_of(24 * 3600)
 
     def test_it_is_bounded(self, who: str, raw: "redis.Redis", monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bergizi_redis.security.counting.LISTED", 2)
@@ -479,7 +482,7 @@ def test_no_key_and_no_value_holds_a_name_or_a_password(who: str, raw: "redis.Re
     fail(who, 3)
     fail(f"other-{who}", 5, ip="192.0.2.77")
     lockout.record_login_attempt(who, success=False, ip="192.0.2.77", user_agent="Mozilla/5.0")
-    found = [key for key in raw.scan_iter(match=f"{prefix}*", count=1000) if not key.endswith(b":epoch")]
+    found = {key for key in raw.scan_iter(match=f"{prefix}*", count=1000) if not key.endswith(b":epoch")}
     # The cache's epoch is made with a new connection; of a network each (account, log, accounts) one.
     parts = sorted(key.split(b"security:")[1].split(b":")[0].decode() for key in found)
     assert parts == [

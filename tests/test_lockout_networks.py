@@ -24,10 +24,12 @@ from bergizi_redis import signals
 from bergizi_redis.security import lockout
 from bergizi_redis.security.networks import networks_of
 from tests import passwordcount
+from tests.moments import left_of
 from tests.passwordcount import OneUserBackend
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
 IP = "203.0.113.7"
+HEALTHY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # on a busy machine
 
 
 @pytest.fixture
@@ -124,10 +126,10 @@ def test_addresses_of_one_64_are_one_and_those_of_one_48_share_a_wider_limit(who
 
 def test_all_addresses_of_one_64_are_one(who: str, raw: "redis.Redis", prefix: str) -> None:
     spent = spray(who, 8, "2001:db8:1:1::1")
-    before = sum(1 for _ in raw.scan_iter(match=f"{prefix}*", count=1000))
+    before = set(raw.scan_iter(match=f"{prefix}*", count=1000))
     assert spent == ["checked"] * 8
     assert {tried(f"{who}-{n}", f"2001:db8:1:1::{n:x}") for n in range(1, 300)} == {"address"}
-    assert sum(1 for _ in raw.scan_iter(match=f"{prefix}*", count=1000)) == before
+    assert set(raw.scan_iter(match=f"{prefix}*", count=1000)) == before
 
 
 def test_mapped_addresses_are_those_of_ipv4(who: str) -> None:
@@ -150,7 +152,7 @@ def test_scopes_are_apart(who: str) -> None:
 
 
 def test_ipv4_networks_can_be_limited_too(who: str, settings: Any) -> None:
-    limit_to(settings, network24=(3, 60))
+    limit_to(settings, network24=(3, 900))
     assert [tried(f"{who}-{n}", f"203.0.113.{n}") for n in range(5)] == ["checked"] * 3 + ["network"] * 2
 
 
@@ -166,28 +168,34 @@ def test_the_refusal_says_when_the_oldest_attempt_is_forgotten(who: str, raw: "r
     raw.zadd(log_of(IP), {first: at - 600_000})
     with pytest.raises(lockout.AccountLocked) as refusal, lockout.guard_login(who, ip=IP):
         pass
-    assert 290 <= refusal.value.retry_after <= 300
+    assert refusal.value.retry_after == left_of(300)
     raw.zadd(log_of(IP), {first: at - 900_000})
     assert [tried(who), tried(who)] == ["checked", "address"]
 
 
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=HEALTHY)
 @given(gaps=st.lists(st.integers(0, 400_000), min_size=5, max_size=30))
 def test_no_window_ever_holds_more_than_the_limit(raw: "redis.Redis", settings: Any, gaps: list[int]) -> None:
     """The log is moved into the past instead of waiting: each gap, in ms, is time that has gone by."""
     limit_to(settings, address=(4, 900))
-    who, ip = uuid.uuid4().hex, f"10.{uuid.uuid4().int % 250}.{uuid.uuid4().int % 250}.{uuid.uuid4().int % 250}"
-    now, checked = 0, []
+    who, ip = uuid.uuid4().hex, f"10.{'.'.join(str(part) for part in uuid.uuid4().bytes[:3])}"
+    moved, checked = 0, []
+
+    def now() -> int:
+        seconds, us = raw.time()
+        return int(seconds) * 1000 + int(us) // 1000 + moved
+
     for number, gap in enumerate(gaps):
-        now += gap
+        moved += gap
         rows: Any = raw.zrange(log_of(ip), 0, -1, withscores=True)
         aged = {member: score - gap for member, score in rows}
         if aged:
             raw.zadd(log_of(ip), aged)
+        before = now()
         if tried(f"{who}-{number}", ip) == "checked":
-            checked.append(now)
-    slack = 2_000  # real time that goes by meanwhile
-    assert all(len([t for t in checked if start <= t < start + 900_000 - slack]) <= 4 for start in checked)
+            checked.append((before, now()))
+    # Each was paid at some time from before to after: those that were within 15 minutes of another at any rate.
+    assert all(len([1 for b, a in checked if start <= b and a < start + 900_000]) <= 4 for start, _ in checked)
 
 
 @pytest.mark.parametrize("names", [200, pytest.param(20_000, marks=pytest.mark.soak)])
@@ -208,7 +216,7 @@ def test_of_made_up_names_no_more_keys_stay_than_the_limit_allows(
             await asyncio.gather(*(one(number) for number in range(start, start + 500)))
 
     asyncio.run(main())
-    kept = list(raw.scan_iter(match=f"{prefix}*", count=1000))
+    kept = set(raw.scan_iter(match=f"{prefix}*", count=1000))
     assert len(kept) <= 100 * 3 + 6
     assert raw.zcard(log_of(IP)) == 100
 
