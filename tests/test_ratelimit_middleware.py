@@ -18,6 +18,7 @@ from bergizi_redis import connections
 from bergizi_redis.security.limiting.middleware import is_below
 from bergizi_redis.security.ratelimit import Ratelimited, ratelimit
 from bergizi_redis.tenancy import use_tenant
+from tests.moments import left_of
 from tests.servers import PrivateServer
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
@@ -120,7 +121,7 @@ def test_a_refused_call_answers_429(fetch: Any, url: str) -> None:
     assert fetch(url).status_code == 200
     refused = fetch(url)
     assert refused.status_code == 429
-    assert refused.headers["Retry-After"] == "3600"
+    assert int(refused.headers["Retry-After"]) == left_of(3600)
     assert refused.headers["RateLimit-Remaining"] == "0"
     assert refused.headers["RateLimit-Policy"] == '"view";q=1;w=3600'
     assert refused.headers["Cache-Control"] == "no-store"
@@ -138,9 +139,8 @@ def test_the_page_is_that_of_a_refused_log_in_in_other_words(fetch: Any) -> None
 
 
 def test_it_counts_seconds_where_it_is_soon_over(settings: Any) -> None:
-    site(settings, {"path": "/api/", "key": "ip", "rate": "1/30s"})
-    Client().get("/api/")
-    assert "Try again in 30 seconds." in Client().get("/api/").content.decode()
+    site(settings, {"path": "/api/", "key": "ip", "rate": "0/59s"})
+    assert "Try again in 59 seconds." in Client().get("/api/").content.decode()
 
 
 def test_it_speaks_indonesian() -> None:
@@ -155,7 +155,7 @@ def test_who_asks_for_json_is_answered_in_json(fetch: Any) -> None:
     fetch("/limited/")
     answer = fetch("/limited/", headers={"accept": "application/json"})
     assert answer.json() == {
-        "detail": "Too many requests. Try again in 60 minutes.", "code": "rate_limited", "retry_after": 3600,
+        "detail": "Too many requests. Try again in 60 minutes.", "code": "rate_limited", "retry_after": left_of(3600),
     }  # fmt: skip
 
 
@@ -183,7 +183,7 @@ class TestTheViewOfTheProject:
         answer = fetch("/limited/")
         assert answer.status_code == 420
         assert answer.content.startswith(b"mine")
-        assert answer.headers["Retry-After"] == "3600"
+        assert int(answer.headers["Retry-After"]) == left_of(3600)
         assert answer.headers["RateLimit-Limit"] == "1"
 
     def test_is_asked_by_django_ratelimits_middleware_too(self, settings: Any) -> None:

@@ -80,7 +80,7 @@ url, prefix = sys.argv[1:]
 settings.configure(
     SECRET_KEY="for tests only",
     CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
-    BERGIZI_REDIS={"KEY_PREFIX": prefix, "REQUEST_BUDGET": 5.0},
+    BERGIZI_REDIS={"KEY_PREFIX": prefix, "REQUEST_BUDGET": 60.0, "COMMAND_TIMEOUT": 60.0},
 )
 django.setup()
 from django.http import HttpResponse
@@ -109,7 +109,7 @@ def test_of_four_processes_exactly_the_limit_passes(redis_url: str, prefix: str)
             assert child.stdin is not None
             child.stdin.write("go\n")
             child.stdin.flush()
-        counts = [[int(count) for count in child.communicate(timeout=60)[0].split()] for child in children]
+        counts = [[int(count) for count in child.communicate(timeout=240)[0].split()] for child in children]
     finally:
         for child in children:
             child.kill()
