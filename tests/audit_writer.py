@@ -12,6 +12,7 @@ import django
 from django.conf import settings
 
 USER = "budi"
+MAXLEN = 100_000  # more than a pipe holds, so that nothing goes before it is read
 
 
 def say(*words: object) -> None:
@@ -33,9 +34,10 @@ def stop_before_sealing() -> None:
 
 def main(url: str, prefix: str, name: str, threads: int, events: int) -> None:
     alias = {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": url}
+    patience = {"REQUEST_BUDGET": 60.0, "COMMAND_TIMEOUT": 60.0}
     settings.configure(
         INSTALLED_APPS=[], CACHES={"default": alias}, SECRET_KEY="for tests only", DATABASES={},
-        BERGIZI_REDIS={"KEY_PREFIX": prefix, "REQUEST_BUDGET": 10.0, "AUDIT_SINKS": []},
+        BERGIZI_REDIS={"KEY_PREFIX": prefix, "AUDIT_MAXLEN": MAXLEN, "AUDIT_SINKS": [], **patience},
     )  # fmt: skip
     django.setup()
     from bergizi_redis.security import audit

@@ -23,7 +23,7 @@ from django.core.management import call_command
 
 from bergizi_redis import auditkeys, keys, signals
 from bergizi_redis.conf import config
-from bergizi_redis.security import alerts, audit, lockout, subjects
+from bergizi_redis.security import alerts, audit, delivery, lockout, subjects
 from bergizi_redis.security.alerts import Alert, end_alert, end_due_alerts, raise_alert
 from bergizi_redis.security.courier import COURIER, Courier
 from bergizi_redis.security.delivery import SIGNATURE
@@ -33,10 +33,11 @@ SPRAY = Alert(alerts.SPRAY, "10.0.0.0/24", "sppg-1", {"count": 30})
 
 
 @pytest.fixture(autouse=True)
-def alerting(settings: Any) -> Iterator[None]:
+def alerting(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "ALERTS": True, "LOCKOUT_ATTEMPTS": 2}
     settings.SECRET_KEY = uuid.uuid4().hex  # what other tests have counted in this process is of other accounts
     subjects.forget()
+    monkeypatch.setattr(delivery, "PATIENCE", 60.0)  # who is posted to is a thread of this process, which may stop
     yield
     COURIER.join()
 
@@ -91,7 +92,8 @@ def test_of_many_at_once_one_opens_and_one_ends(raw: Any, heard: list[Alert]) ->
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
+            assert not thread.is_alive()
 
     at_once(lambda: raise_alert(SPRAY))
     quiet_passes(raw)
@@ -215,7 +217,7 @@ def receiver() -> Iterator[tuple[str, list[Any]]]:
         yield f"http://127.0.0.1:{server.server_port}", server.posted  # type: ignore[attr-defined]
     finally:
         server.shutdown()
-        thread.join(5)
+        thread.join(60)
         server.server_close()
 
 
@@ -274,10 +276,10 @@ def test_what_waits_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
     def hold() -> None:
         begun.set()
-        held.wait(10)
+        held.wait(60)
 
     courier.send(hold, "held")
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert [courier.send(int, "more") for _ in range(3)] == [True, True, False]
     assert courier.dropped == 1
     held.set()

@@ -16,13 +16,14 @@ import pytest
 from bergizi_redis import keys
 from bergizi_redis.security import audit
 from bergizi_redis.security.trails import HEADS
-from tests.audit_writer import USER
+from tests.audit_writer import MAXLEN, USER
 
 Child = subprocess.Popen[str]
 
 
 @pytest.fixture(autouse=True)
-def no_heads() -> None:
+def no_heads(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "AUDIT_MAXLEN": MAXLEN}
     HEADS.clear()
 
 
@@ -53,7 +54,7 @@ def test_four_processes_of_four_threads_lose_none_and_keep_the_chain(redis_url: 
         assert [line(child) for child in children] == ["ready"] * 4
         for child in children:
             go(child)
-        written = {reason for child in children for reason in child.communicate(timeout=60)[0].split()}
+        written = {reason for child in children for reason in child.communicate(timeout=240)[0].split()}
     assert len(written) == 4 * 4 * 6
     audit.record("authz_admin", USER, reason="last")
     verdict = audit.verify(USER)
