@@ -37,22 +37,26 @@ def pass_time(raw: "redis.Redis", us: int, *keys: str) -> None:
                 raw.rpush(key, *stamps)
                 raw.pexpire(key, left - us // 1000)
         elif raw.strlen(key) == 16:
-            at, owed = packed(raw, key)
-            raw.set(key, struct.pack(">dd", at - us, owed), px=left - us // 1000)
+            if found := packed(raw, key):
+                raw.set(key, struct.pack(">dd", found[0] - us, found[1]), px=left - us // 1000)
         else:
             raw.pexpire(key, left - us // 1000)
 
 
-def stamp_of(raw: "redis.Redis", key: str) -> int:
-    """When the last charged call was, in µs of the server."""
+def stamp_of(raw: "redis.Redis", key: str) -> int | None:
+    """When the last charged call was, in µs of the server; None where it has run out by itself."""
     if raw.type(key) == b"list":
-        return int(raw.lindex(key, -1) or 0)
-    return int(packed(raw, key)[0])
+        last = raw.lindex(key, -1)
+        return int(last) if last is not None else None
+    found = packed(raw, key)
+    return int(found[0]) if found else None
 
 
-def packed(raw: "redis.Redis", key: str) -> tuple[float, float]:
-    """What gcra keeps: when, in µs, and what was owed then."""
+def packed(raw: "redis.Redis", key: str) -> tuple[float, float] | None:
+    """What gcra keeps: when, in µs, and what was owed then; None where it has run out by itself."""
     value = raw.get(key)
+    if value is None:
+        return None
     assert isinstance(value, bytes)
     at, owed = struct.unpack(">dd", value)
     return at, owed
