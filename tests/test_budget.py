@@ -20,9 +20,10 @@ from redis.exceptions import AuthenticationError, ConnectionError, MaxConnection
 from bergizi_redis import connections
 from bergizi_redis.budget import BudgetedConnection, awithin, budgeted, clipped, seconds_left, within
 from bergizi_redis.circuit import circuit_of
+from bergizi_redis.conf import Config
 from bergizi_redis.connections import Role, client
 from bergizi_redis.retries import BudgetedRetry, FullJitter, worth_retrying
-from tests.deadlines import ends_within, waited
+from tests.deadlines import ends_within
 from tests.proxies import babbling, closing, dribbling, holding, proxy, silent, slow
 from tests.servers import PrivateServer, free_port, private_server
 
@@ -67,9 +68,17 @@ def at(settings: Any) -> Iterator[Callable[..., Any]]:
     connections.disconnect_all()
 
 
+@pytest.fixture(autouse=True)
+def patience(settings: Any) -> None:
+    """A server that is well may need as long as a busy machine lets it wait, in the tests of hung ones too."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
+
+
 @contextmanager
 def paused(warm: Any, server: PrivateServer) -> Iterator[None]:
+    """Hung once it is connected to; from then on the time is the users'."""
     warm.ping()
+    warm.budget = Config.REQUEST_BUDGET.default
     server.pause()
     try:
         yield
@@ -90,12 +99,14 @@ def test_a_hung_server_is_a_time_out_within_the_budget(at: Any, server: PrivateS
         act(warm)
 
 
+@pytest.mark.usefixtures("usual_time")
 @pytest.mark.parametrize("act", ACTS)
 def test_a_port_that_accepts_and_says_nothing_is_a_time_out_within_the_budget(at: Any, act: Act) -> None:
     with proxy(silent) as mute, ends_within(at_least=0.5), pytest.raises(TimeoutError):
         act(at(mute.url))
 
 
+@pytest.mark.usefixtures("usual_time")
 @pytest.mark.parametrize("act", ACTS)
 def test_a_handshake_of_slow_replies_does_not_add_up_beyond_the_budget(
     at: Any, server: PrivateServer, act: Act
@@ -104,6 +115,7 @@ def test_a_handshake_of_slow_replies_does_not_add_up_beyond_the_budget(
         act(at(late.url))
 
 
+@pytest.mark.usefixtures("usual_time")
 @pytest.mark.parametrize("act", ACTS)
 def test_a_reply_that_dribbles_in_does_not_outlast_the_budget(at: Any, server: PrivateServer, act: Act) -> None:
     with dribbling(server.port, 0.05) as thin, ends_within(at_least=0.5), pytest.raises(TimeoutError):
@@ -133,22 +145,20 @@ def test_another_protocol_is_an_outage_and_named(at: Any) -> None:
 def test_forty_threads_at_a_hung_server_all_end_within_the_budget(at: Any, server: PrivateServer) -> None:
     warm = at(server.url)
 
-    def ask(_: int) -> float:
-        start = waited()
-        with pytest.raises(TimeoutError):
+    def ask(_: int) -> bool:
+        with ends_within(2.0), pytest.raises(TimeoutError):
             warm.get("a")
-        return waited() - start
+        return True
 
     with paused(warm, server), ThreadPoolExecutor(40) as pool:
-        slowest = max(pool.map(ask, range(40)))
-    assert slowest < 2.0
+        assert all(pool.map(ask, range(40)))
 
 
 def test_threads_beyond_the_pool_wait_within_the_budget_and_then_learn_that_it_is_full(
     at: Any, settings: Any, server: PrivateServer
 ) -> None:
     """Each thread waits as long as its own budget says, not as another's."""
-    settings.BERGIZI_REDIS = {"MAX_CONNECTIONS": 2}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "MAX_CONNECTIONS": 2}
     busy = at(server.url, Role.BLOCKING)
     pool = busy.connection_pool
     with ExitStack() as stack:
@@ -162,7 +172,7 @@ def test_threads_beyond_the_pool_wait_within_the_budget_and_then_learn_that_it_i
 
 
 def test_many_more_threads_than_connections_are_served_in_turn(at: Any, settings: Any, server: PrivateServer) -> None:
-    settings.BERGIZI_REDIS = {"MAX_CONNECTIONS": 3, "REQUEST_BUDGET": 10}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "MAX_CONNECTIONS": 3}
     shared = at(server.url)
     with ThreadPoolExecutor(50) as pool:
         assert sorted(pool.map(lambda _: shared.incr("n"), range(500))) == list(range(1, 501))
@@ -176,6 +186,7 @@ def test_a_time_out_is_not_tried_again(at: Any, server: PrivateServer) -> None:
         through = at(held.url)
         through.ping()
         release.clear()
+        through.budget = 0.5
         with pytest.raises(TimeoutError):
             through.incr("n")
         release.set()
@@ -185,17 +196,20 @@ def test_a_time_out_is_not_tried_again(at: Any, server: PrivateServer) -> None:
 
 def test_a_time_out_shorter_than_the_budget_is_not_tried_again_either(at: Any, server: PrivateServer) -> None:
     with holding(server.port) as (held, release):
-        through = at(held.url, SOCKET_TIMEOUT=0.1)
-        through.ping()
+        through = at(held.url)
+        connection = through.connection_pool.get_connection()
+        connection._sock.settimeout(0.1)  # as SOCKET_TIMEOUT does; a busy machine may need longer to connect
+        through.connection_pool.release(connection)
         release.clear()
         with pytest.raises(TimeoutError):
             through.eval("return redis.call('INCR', KEYS[1])", 1, "n")
         release.set()
-        with server.client() as look:
-            assert look.get("n") == b"1"
-            assert look.info("stats")["total_connections_received"] == 3, "probe, proxied, look, and no second try"
+    with server.client() as look:
+        assert look.get("n") == b"1"
+        assert look.info("stats")["total_connections_received"] == 3, "probe, proxied, look, and no second try"
 
 
+@pytest.mark.usefixtures("usual_time")
 def test_a_host_that_drops_packets_is_a_time_out_within_what_is_left(at: Any) -> None:
     """A listener whose queue is full answers no more SYN: connecting is what hangs."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as stack:
@@ -206,7 +220,7 @@ def test_a_host_that_drops_packets_is_a_time_out_within_what_is_left(at: Any) ->
         lost = at(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
         with ends_within(at_least=0.5), pytest.raises(TimeoutError):
             lost.ping()
-        with ends_within(0.6, at_least=0.1), pytest.raises(TimeoutError), within(0.2):
+        with ends_within(0.6, at_least=0.05), pytest.raises(TimeoutError), within(0.2):
             lost.ping()
 
 
@@ -215,8 +229,10 @@ def test_a_late_reply_never_answers_the_next_command(at: Any, server: PrivateSer
         through = at(held.url)
         through.set("mine", "1")
         release.clear()
+        patience, through.budget = through.budget, 0.5
         with pytest.raises(TimeoutError):
             through.echo("late")
+        through.budget = patience
         circuit_of(through.connection_pool).answered()  # the whole budget again, so that the late reply meets it
         threading.Timer(0.2, release.set).start()  # the late reply arrives while the next command waits for its own
         assert through.get("mine") == b"1"
@@ -279,16 +295,16 @@ def test_a_wrong_password_is_not_tried_again_and_never_shown(at: Any) -> None:
 
 
 def test_the_earliest_deadline_holds() -> None:
-    with within(5):
+    with within(5000):
         outer = seconds_left()
-        with within(60):
+        with within(60000):
             inner = seconds_left()
         with within(None):
             still = seconds_left()
     assert outer is not None
     assert inner is not None
     assert still is not None
-    assert inner <= outer <= 5
+    assert inner <= outer <= 5000
     assert seconds_left() is None
     with within(None):
         assert seconds_left() is None
@@ -304,17 +320,17 @@ def test_several_commands_share_the_budget_of_a_block(at: Any, server: PrivateSe
 def test_what_is_left_clips_a_wait() -> None:
     assert clipped(5) == 5
     assert clipped(None) is None
-    with within(1):
-        assert clipped(0.5) == 0.5
-        assert clipped(60) == pytest.approx(1, abs=0.2)
-        assert clipped(None) == pytest.approx(1, abs=0.2)
+    with within(1000):
+        assert clipped(500) == 500
+        assert clipped(60000) == pytest.approx(1000, abs=200)
+        assert clipped(None) == pytest.approx(1000, abs=200)
     with within(-1):
         assert clipped(60) == 0.001
 
 
 def test_a_thread_does_not_inherit_the_deadline() -> None:
     seen: list[float | None] = []
-    with within(1):
+    with within(1000):
         thread = threading.Thread(target=lambda: seen.append(seconds_left()))
         thread.start()
         thread.join()

@@ -34,6 +34,12 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def patient_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is well is probed for as long as a busy machine may need."""
+    monkeypatch.setattr(circuits, "PROBE", 20.0)
+
+
 @pytest.fixture(autouse=True)
 def fresh_pools() -> Iterator[None]:
     yield
@@ -83,8 +89,9 @@ def read_five_times(get: Any) -> int:
 
 def test_a_page_of_reads_waits_for_a_silent_server_once(server: PrivateServer) -> None:
     """Five reads took five budgets, 4 s, before there was a circuit."""
-    connection = client()
+    connection: Any = client()
     connection.set("x", 1)
+    connection.budget = 0.8
     server.pause()
     with ends_within(3):
         assert read_five_times(connection.get) == 5
@@ -92,18 +99,21 @@ def test_a_page_of_reads_waits_for_a_silent_server_once(server: PrivateServer) -
 
 
 def test_the_first_answer_closes_the_circuit(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = client()
+    connection: Any = client()
     connection.set("x", 1)
+    patience, connection.budget = connection.budget, 0.8
     server.pause()
     read_five_times(connection.get)
     server.resume()
-    monkeypatch.setattr(circuits, "PROBE", 5.0)  # a busy machine connects in its own time
+    connection.budget = patience
+    monkeypatch.setattr(circuits, "PROBE", patience)  # a busy machine connects in its own time
     circuit = circuit_of(connection.connection_pool)
     circuit._until = time.monotonic()  # the pause after a failed probe is over
     assert connection.get("x") == b"1"
     assert circuit.allowance(0.8) == 0.8
 
 
+@pytest.mark.usefixtures("patient_probe")
 def test_an_error_that_the_server_answers_with_is_an_answer(server: PrivateServer) -> None:
     connection: Any = client()
     circuit = circuit_of(connection.connection_pool)
@@ -119,6 +129,7 @@ def test_a_loop_has_a_circuit_too(server: PrivateServer, monkeypatch: pytest.Mon
     async def read() -> int:
         connection: Any = aclient()
         await connection.set("x", 1)
+        patience, connection.budget = connection.budget, 0.8
         server.pause()
         silences = 0
         with ends_within(3):
@@ -128,7 +139,8 @@ def test_a_loop_has_a_circuit_too(server: PrivateServer, monkeypatch: pytest.Mon
                 except TimeoutError:
                     silences += 1
         server.resume()
-        monkeypatch.setattr(circuits, "PROBE", 5.0)
+        connection.budget = patience
+        monkeypatch.setattr(circuits, "PROBE", patience)
         circuit_of(connection.connection_pool)._until = time.monotonic()
         await connection.pipeline().get("x").execute()
         circuit_of(connection.connection_pool).silent()

@@ -8,14 +8,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
 from redis.exceptions import ConnectionError, MaxConnectionsError, ResponseError
 
-from bergizi_redis import keys
+from bergizi_redis import circuit, keys, vitals
+from bergizi_redis import health as checking
 from bergizi_redis.connections import Role, client, disconnect_all
 from bergizi_redis.diagnosis import AILMENTS, diagnose, shown_url
 from bergizi_redis.exceptions import ConfigurationError
@@ -68,10 +70,12 @@ def health(*words: str) -> tuple[int, str]:
 
 def test_a_server_that_is_well_is_described(server: PrivateServer, settings: Any) -> None:
     settings.SESSION_ENGINE = "bergizi_redis.sessions.backend"
+    began = time.perf_counter()
     report = check_redis_health()
+    took = time.perf_counter() - began
     assert report["isConnected"] is True
     assert report["isWell"] is True
-    assert 0 < report["responseTime"] < 1000
+    assert 0 < report["responseTime"] <= took * 1000
     assert set(report["services"]) == {"cache", "sessions", "security", "realtime"}
     assert report["services"]["cache"]["alias"] == "default"
     assert report["server"] == report["aliases"]["default"]["server"]
@@ -95,11 +99,15 @@ def test_every_role_is_asked_on_its_own(server: PrivateServer) -> None:
     assert all(role["isConnected"] and role["responseTime"] > 0 for role in roles.values())
 
 
-def test_the_probe_has_the_sites_prefix_and_goes_by_itself(server: PrivateServer, prefix: str) -> None:
+def test_the_probe_has_the_sites_prefix_and_goes_by_itself(
+    server: PrivateServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vitals.PROBE_LIFE == 10
+    monkeypatch.setattr(vitals, "PROBE_LIFE", 3600)  # it is looked at first, however busy the machine is
     check_redis_health()
     with closing(server.client()) as raw:
         assert raw.keys("*health*") == [f"{prefix}:health:probe".encode()]
-        assert 0 < raw.ttl(keys.health_probe()) <= 10
+        assert 0 < raw.ttl(keys.health_probe()) <= 3600
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,7 @@ def test_a_cluster_is_asked_too(located: Located) -> None:
         assert problem_of() == "cluster down"
         with closing(server.client()) as raw:
             raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while raw.cluster("info")["cluster_state"] != "ok":
                 assert time.monotonic() < deadline
         # A cluster's first connection asks for its slots; on a loaded machine that may take longer than a check has.
@@ -159,15 +167,20 @@ def test_a_hung_server_is_told_in_time(server: PrivateServer) -> None:
     assert code == "silent"
 
 
-def test_a_server_that_hangs_after_it_was_well_is_told_in_time(server: PrivateServer) -> None:
+def test_a_server_that_falls_silent_after_it_was_well_is_told_in_time(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "PROBE", 20.0)  # a busy machine may need longer to see that it is well again
     assert problem_of() is None
     server.pause()
-    code = soon_told()
+    with mock.patch.object(checking, "DEADLINE", 1.0):
+        code = soon_told()
     assert code == "silent"
     server.resume()
     assert problem_of() is None
 
 
+@pytest.mark.usefixtures("usual_time")
 def test_a_host_that_accepts_and_says_nothing_is_told_in_time(located: Located) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         located(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
@@ -185,11 +198,13 @@ class StuckFactory:
         self.options = options
 
     def connect(self, url: str) -> Any:
-        HOLD.wait(30)
+        HOLD.wait(60)
         raise ConnectionError("too late")
 
 
+@pytest.mark.usefixtures("usual_time")
 def test_what_cannot_be_bounded_is_left_behind(located: Located, redis_url: str) -> None:
+    HOLD.clear()
     located(redis_url, CONNECTION_FACTORY=f"{__name__}.StuckFactory")
     try:
         code = soon_told()
@@ -255,7 +270,7 @@ def test_a_server_that_cannot_save_is_ill(located: Located) -> None:
         located(server.url)
         shutil.rmtree(server.directory)
         raw.bgsave()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while raw.info("persistence")["rdb_last_bgsave_status"] == "ok":
             assert time.monotonic() < deadline
         assert problem_of() == "cannot save"
@@ -267,16 +282,18 @@ def test_a_database_that_is_not_there_is_told(server: PrivateServer, located: Lo
 
 
 def test_a_server_with_too_many_clients_is_ill(located: Located) -> None:
-    with private_server("--maxclients", "1") as server, closing(server.client()) as first:
-        first.ping()
+    with private_server() as server, closing(server.client()) as first:
+        first.config_set("maxclients", 1)  # not at the start: the question whether it listens would be the one
         located(server.url)
         assert problem_of() == "too many clients"
 
 
 def test_a_pool_in_use_is_not_a_dead_server(server: PrivateServer, settings: Any) -> None:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "MAX_CONNECTIONS": 1}
-    pool = client("default").connection_pool
+    ours: Any = client("default")
+    pool = ours.connection_pool
     connection = pool.get_connection()
+    ours.budget = 0.3
     try:
         assert problem_of() == "pool in use"
     finally:
@@ -292,7 +309,7 @@ def test_what_does_not_speak_redis_is_told(located: Located) -> None:
                     peer, _ = web.accept()
                 except OSError:
                     return
-                with peer:
+                with peer, suppress(OSError):  # who asked may have gone
                     peer.recv(4096)
                     peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -301,7 +318,7 @@ def test_what_does_not_speak_redis_is_told(located: Located) -> None:
         located(f"redis://127.0.0.1:{web.getsockname()[1]}/0")
         assert problem_of() == "no Redis"
         web.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 def test_an_option_that_does_not_exist_is_told(server: PrivateServer, located: Located) -> None:
@@ -506,12 +523,12 @@ def test_watch_repeats_until_ctrl_c_and_ends_clean(server: PrivateServer) -> Non
 
 def test_watch_in_json_writes_a_line_each_and_ends_with_the_last_state(server: PrivateServer) -> None:
     with Terminal("redis_health", "--watch", "0.05", "--json", "--no-color", REDIS_URL=server.url) as terminal:
-        terminal.until("}\r\n", times=2)
+        terminal.until('"isWell": true, "responseTime"')
         server.kill()
         terminal.until('"code": "refused"')
         terminal.until("}\r\n", times=terminal.shown.count("}\r\n") + 1)
         terminal.interrupt()
         assert terminal.end() == 1
         lines = [json.loads(line) for line in terminal.shown.splitlines() if line.startswith("{")]
-        assert lines[0]["isWell"]
+        assert any(line["isWell"] for line in lines)
         assert not lines[-1]["isWell"]
