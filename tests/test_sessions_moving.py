@@ -274,7 +274,7 @@ def test_of_parallel_requests_one_moves_the_session_and_all_have_it(
 ) -> None:
     key = kept_by(CACHE, raw, {**log_in(User.objects.create_user("siti")), "cart": [1]})
     move_from(settings, CACHE)
-    ready = threading.Barrier(4, timeout=10)
+    ready = threading.Barrier(4, timeout=60)
     tenant_of = moving.moving_of
 
     def at_once(*args: Any) -> Any:
@@ -308,8 +308,9 @@ def test_after_the_last_day_nothing_is_asked(settings: Any, raw: "redis.Redis") 
     move_from(settings, DB, SESSION_MOVE_UNTIL=today - timedelta(days=1))
     assert SessionStore(key).load() == {}
     move_from(settings, DB, SESSION_MOVE_UNTIL=today.isoformat())
-    assert len(sources()) == 1
+    assert len(sources(today=today)) == 1
     assert sources(today=today + timedelta(days=1)) == []
+    move_from(settings, DB, SESSION_MOVE_UNTIL=today + timedelta(days=1))
     assert SessionStore(key)["cart"] == [1]
 
 

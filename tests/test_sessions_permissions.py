@@ -18,7 +18,6 @@ from django.test import AsyncClient, Client
 
 from bergizi_redis import keys
 from bergizi_redis.exceptions import ConfigurationError
-from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import permissions
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
@@ -30,12 +29,6 @@ from tests.spoken import WAYS, Spoken
 pytestmark = pytest.mark.django_db(transaction=True)
 Commands = Callable[[], AbstractContextManager[list[str]]]
 VIEW, CHANGE = "auth.view_user", "auth.change_user"
-
-
-@pytest.fixture(autouse=True)
-def scripts_known(raw: "redis.Redis") -> None:
-    for name in ("load", "save", "end", "index", "bar", "permit"):
-        raw.script_load(script(f"session_{name}").text)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.interruptions import interrupted
 from tests.proxies import proxy
 from tests.servers import PrivateServer
 from tests.sessionacts import ACTS, PROFILE, TENANT
-from tests.sessionsite import SARI, Site
+from tests.sessionsite import SARI, Site, counted
 
 MOST = 60  # commands; an act that sends more does not end
 Lose = Callable[[], None]
@@ -113,7 +113,7 @@ def test_another_process_is_not_answered_for_who_has_ended_the_session(site: Sit
     one = made()
     assert sessions.revoke(one.sid)
     assert not sessions.revoke(one.sid)
-    assert sessions.stats(TENANT).today.revoked == 1
+    assert counted(TENANT).revoked == 1
 
 
 def test_a_session_that_was_there_is_not_taken_for_ones_own(site: Site) -> None:
