@@ -34,7 +34,7 @@ settings.configure(
     ],
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     CACHES={"default": {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": REDIS_URL}},
-    BERGIZI_REDIS={"KEY_PREFIX": PREFIX, "REQUEST_BUDGET": 5.0, "DEVICE_COOKIE": ""},
+    BERGIZI_REDIS={"KEY_PREFIX": PREFIX, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0, "DEVICE_COOKIE": ""},
     AUTHENTICATION_BACKENDS=["axes.backends.AxesStandaloneBackend", MODEL if SCENARIO == "after" else GUARDED],
     PASSWORD_HASHERS=["tests.passwordcount.CountingHasher"],
     AXES_HANDLER="bergizi_redis.contrib.axes.LockoutHandler",

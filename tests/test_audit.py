@@ -103,8 +103,8 @@ def test_who_is_unknown_shares_a_trail_of_the_tenant() -> None:
 
 def test_no_personal_data_stands_in_a_key(raw: Any, prefix: str) -> None:
     audit.record(EVENT, "budi@gizi.id", tenant="sppg-1")
-    names = [name.decode() for name in raw.scan_iter(match=f"{prefix}*") if not name.endswith(b":epoch")]
-    assert sorted(names) == sorted([keys.audit("budi@gizi.id"), auditkeys.chain(user_trail("budi@gizi.id"))])
+    names = {name.decode() for name in raw.scan_iter(match=f"{prefix}*") if not name.endswith(b":epoch")}
+    assert names == {keys.audit("budi@gizi.id"), auditkeys.chain(user_trail("budi@gizi.id"))}
     assert not [name for name in names if "budi" in name or "gizi" in name]
     assert all(raw.pttl(name) > 0 for name in names)
 
@@ -284,22 +284,22 @@ def test_a_flood_while_locked_pushes_no_evidence_out(settings: Any, raw: Any, pr
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "AUDIT_MAXLEN": 10}
     fill(3)
     again("budi", "locked")
-    names = sorted(raw.scan_iter(match=f"{prefix}*"))
+    names = set(raw.scan_iter(match=f"{prefix}*"))
     size = sum(raw.memory_usage(name) or 0 for name in names)
     for _ in range(500):
         again("budi", "locked")
     assert [entry.reason for entry in audit.events("budi")] == ["number 1", "number 2", "number 3", "locked"]
     assert audit.events("budi")[-1].times == 500
-    assert sorted(raw.scan_iter(match=f"{prefix}*")) == names
+    assert set(raw.scan_iter(match=f"{prefix}*")) == names
     assert sum(raw.memory_usage(name) or 0 for name in names) < size + 200
     assert audit.verify("budi")
 
 
 def test_a_window_ends_the_counting(raw: Any) -> None:
-    again("budi", "unknown", same_ms=60_000)
-    again("budi", "unknown", same_ms=60_000)
-    raw.hincrby(auditkeys.chain(user_trail("budi")), "since", -60_001)
-    again("budi", "unknown", same_ms=60_000)
+    again("budi", "unknown", same_ms=600_000)
+    again("budi", "unknown", same_ms=600_000)
+    raw.hincrby(auditkeys.chain(user_trail("budi")), "since", -600_001)
+    again("budi", "unknown", same_ms=600_000)
     assert [entry.times for entry in audit.events("budi")] == [1, 0]
     assert audit.verify("budi")
 
@@ -531,14 +531,14 @@ def test_a_hundred_threads_write_one_trail_and_none_is_lost(raw: Any) -> None:
     barrier = threading.Barrier(100)
 
     def write(number: int) -> None:
-        barrier.wait(20)
+        barrier.wait(60)
         audit.record(EVENT, "budi", reason=str(number))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(100)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     fill(1)
     verdict = audit.verify("budi")
     assert (verdict.ok, verdict.events, verdict.waiting) == (True, 101, 0)

@@ -24,7 +24,7 @@ def seen(scenario: str, redis_url: str, prefix: str) -> dict[str, Any]:
     environment.pop("DJANGO_SETTINGS_MODULE")
     done = subprocess.run(
         [sys.executable, "-m", "tests.axes_site", scenario, redis_url, prefix],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

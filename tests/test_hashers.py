@@ -174,7 +174,9 @@ def test_what_is_too_long_to_normalise_is_hashed_as_it_is() -> None:
     assert not check_password(unicodedata.normalize("NFC", long), make_password(long))
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.text(st.characters(exclude_categories=()), max_size=90), st.text(max_size=5))
 def test_any_text_is_a_password_and_no_other_is_it(text: str, more: str) -> None:
     kept = make_password(text)

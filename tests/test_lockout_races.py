@@ -164,7 +164,7 @@ settings.configure(
     SECRET_KEY="for tests only",
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
     CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
-    BERGIZI_REDIS={"KEY_PREFIX": prefix},
+    BERGIZI_REDIS={"KEY_PREFIX": prefix, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0},
     AUTHENTICATION_BACKENDS=["tests.test_lockout_races.GuardedBackend"],
     PASSWORD_HASHERS=["tests.passwordcount.CountingHasher"],
 )
@@ -177,7 +177,7 @@ passwordcount.reset()
 print("ready", flush=True)
 sys.stdin.readline()
 for limit in (1, 3, 5, 20):
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "LOCKOUT_ATTEMPTS": limit}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "LOCKOUT_ATTEMPTS": limit}
     passwordcount.reset()
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: authenticate(None, username=f"{who}-{limit}", password=f"wrong-{n}"), range(75)))
@@ -205,7 +205,7 @@ def test_four_processes_are_limit_checks(who: str, redis_url: str, prefix: str) 
             child.stdin.write("go\n")
             child.stdin.flush()
         for child in children:
-            output, _ = child.communicate(timeout=60)
+            output, _ = child.communicate(timeout=240)
             outputs.append([int(line) for line in output.split()])
     finally:
         for child in children:

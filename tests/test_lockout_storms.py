@@ -35,7 +35,7 @@ def test_a_thousand_threads_at_one_moment_are_limit_checks(who: str, settings: A
     checked, go = [], threading.Event()
 
     def guess() -> None:
-        go.wait(30)
+        go.wait(60)
         try:
             with lockout.guard_login(who, ip="203.0.113.7"):
                 checked.append(1)
@@ -113,7 +113,7 @@ url, prefix, who = sys.argv[1:]
 settings.configure(
     SECRET_KEY="for tests only",
     CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
-    BERGIZI_REDIS={"KEY_PREFIX": prefix},
+    BERGIZI_REDIS={"KEY_PREFIX": prefix, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0},
 )
 django.setup()
 from bergizi_redis.security import lockout
@@ -122,7 +122,7 @@ for attempt in attempts:
     attempt.__enter__()
     attempt.succeeded()
 print("checking", flush=True)
-threading.Event().wait(60)
+threading.Event().wait(240)
 """
 
 
@@ -150,9 +150,10 @@ def test_this_machines_clock_counts_for_nothing(who: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("time.time", lambda: now() + days * 86_400)
     assert lockout.is_account_locked(who).failures == 4
     assert lockout.record_login_attempt(who, success=False).locked
-    assert 1790 <= lockout.is_account_locked(who).retry_after <= 1800
-    assert [row.retry_after for row in lockout.locked_accounts()] == [1800]
-    assert 1_790_000 < raw.pttl(Account.of(who, None, "password").counters[1]) <= 1_800_000
+    left = [lockout.is_account_locked(who).retry_after, *(row.retry_after for row in lockout.locked_accounts())]
+    assert len(left) == 2
+    assert all(1500 < each <= 1800 for each in left)
+    assert 1_500_000 < raw.pttl(Account.of(who, None, "password").counters[1]) <= 1_800_000
     with pytest.raises(lockout.AccountLocked), lockout.guard_login(who, ip="203.0.113.7"):
         pass
 
@@ -207,10 +208,10 @@ class TestRedisFailsInTheMiddle:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
         finally:
             stop.set()
-            forgetting.join(10)
+            forgetting.join(60)
         assert len(checked) == 5
 
     def test_killed_and_started_again_empty(self, who: str, server: PrivateServer) -> None:

@@ -211,7 +211,9 @@ def test_composition_is_asked_for_only_where_a_project_asks(settings: Any) -> No
 # Any text, bounded work
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     st.text(st.characters(exclude_categories=()), max_size=80),
     st.dictionaries(
