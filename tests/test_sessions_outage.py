@@ -8,6 +8,8 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ import redis
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
+from bergizi_redis import circuit as circuits
+from bergizi_redis.circuit import Circuit
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
@@ -22,10 +26,13 @@ from bergizi_redis.sessions.identity import new_key
 from bergizi_redis.sessions.middleware import SessionMiddleware
 from tests.deadlines import ends_within
 from tests.proxies import proxy, relay
-from tests.servers import PrivateServer, free_port, private_server
+from tests.servers import PrivateServer, private_server
+from tests.sessionsite import PATIENCE
 
-# Seconds. One wait is REQUEST_BUDGET (0.8); two would be 1.6.
-ONE_WAIT = 1.5
+BUDGET = PATIENCE["REQUEST_BUDGET"]
+WAITED = 0.3  # seconds, in place of BUDGET, for an answer that does not come
+AT_ONCE = 5  # seconds; what was bounded by nothing would take BUDGET
+NOBODY = "127.0.0.1", "1"  # a port that is no server's
 
 Middleware = Callable[[HttpRequest], Any]
 
@@ -83,13 +90,48 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def test_a_hung_server_is_503_within_the_budget_and_recovers(server: PrivateServer, asynchronous: bool) -> None:
+@dataclass
+class Silence:
+    """From ``begin`` to ``end`` the server does not answer, and how long each command may wait for it is noted."""
+
+    hang: Callable[[], Any]
+    resume: Callable[[], Any]
+    monkeypatch: pytest.MonkeyPatch
+    is_on: bool = False
+    waits: list[float | None] = field(default_factory=list)  # seconds, as granted
+
+    def begin(self) -> None:
+        self.hang()
+        self.is_on = True
+
+    def end(self) -> None:
+        self.is_on = False
+        self.resume()
+        self.monkeypatch.setattr(circuits, "PROBE", BUDGET)  # a busy machine answers in its own time
+
+    def note(self, seconds: float | None) -> float | None:
+        if not self.is_on:
+            return seconds
+        self.waits.append(seconds)
+        return WAITED if seconds is None else min(seconds, WAITED)
+
+
+@pytest.fixture
+def silence(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> Silence:
+    """What answers has the time of a busy machine; what does not is not waited for as long as it might be."""
+    one, granted = Silence(server.pause, server.resume, monkeypatch), Circuit.allowance
+    monkeypatch.setattr(Circuit, "allowance", lambda circuit, budget: one.note(granted(circuit, budget)))
+    return one
+
+
+def test_a_silent_server_is_503_within_the_budget_and_recovers(silence: Silence, asynchronous: bool) -> None:
     key = saved(n=1)
-    server.pause()
-    with ends_within(ONE_WAIT):
+    silence.begin()
+    with ends_within(AT_ONCE):
         response = visit(used, key, asynchronous=asynchronous)
     assert kept(response)
-    server.resume()
+    assert silence.waits == [BUDGET]
+    silence.end()
     assert visit(used, key, asynchronous=asynchronous).content == b"2"
     assert visit(used, key, asynchronous=asynchronous).content == b"3"
 
@@ -97,7 +139,7 @@ def test_a_hung_server_is_503_within_the_budget_and_recovers(server: PrivateServ
 def test_a_killed_server_is_503_at_once_and_recovers(server: PrivateServer, asynchronous: bool) -> None:
     key = saved(n=1)
     server.kill()
-    with ends_within(ONE_WAIT):
+    with ends_within(AT_ONCE):
         assert kept(visit(unused, key, asynchronous=asynchronous))
     server.start()
     assert visit(used, key, asynchronous=asynchronous).content == b"1"  # a new session, for the data are lost
@@ -108,17 +150,17 @@ def test_a_visitor_without_a_cookie_gets_the_page(server: PrivateServer, asynchr
     assert visit(unused, None, asynchronous=asynchronous).content == b"page"
 
 
-def test_a_save_that_fails_is_no_success_and_is_not_waited_for_twice(server: PrivateServer, asynchronous: bool) -> None:
+def test_a_save_that_fails_is_no_success_and_is_not_waited_for_twice(silence: Silence, asynchronous: bool) -> None:
     key = saved(n=1)
 
     def view(request: HttpRequest) -> HttpResponse:
-        server.pause()
+        silence.begin()
         return used(request)
 
-    with ends_within(ONE_WAIT):
+    with ends_within(AT_ONCE):
         response = visit(view, key, asynchronous=asynchronous)
     assert kept(response)
-    server.resume()
+    assert silence.waits == [BUDGET]
 
 
 def test_a_first_save_that_fails_sets_no_cookie(server: PrivateServer, asynchronous: bool) -> None:
@@ -126,35 +168,35 @@ def test_a_first_save_that_fails_sets_no_cookie(server: PrivateServer, asynchron
     assert kept(visit(used, None, asynchronous=asynchronous))
 
 
-def test_a_view_that_runs_into_the_outage_is_not_waited_for_twice(server: PrivateServer, asynchronous: bool) -> None:
+def test_a_view_that_runs_into_the_outage_is_not_waited_for_twice(silence: Silence, asynchronous: bool) -> None:
     key = saved(n=1)
 
     def view(request: HttpRequest) -> HttpResponse:
-        server.pause()
+        silence.begin()
         request.session["n"] = 2
         request.session.cycle_key()
         raise AssertionError("not reached")
 
-    with ends_within(ONE_WAIT):
+    with ends_within(AT_ONCE):
         assert kept(visit(view, key, asynchronous=asynchronous))
-    server.resume()
+    assert silence.waits == [BUDGET]
 
 
 def test_a_view_that_swallows_the_outage_does_not_answer_as_if_it_had_saved(
-    server: PrivateServer, asynchronous: bool
+    silence: Silence, asynchronous: bool
 ) -> None:
     """Red when the middleware does not ask the session whether it met an outage."""
     key = saved(n=1)
 
     def view(request: HttpRequest) -> HttpResponse:
-        server.pause()
+        silence.begin()
         with pytest.raises(RedisUnavailable):
             request.session.flush()
         request.session.modified = False
         return HttpResponse("logged out")
 
     assert kept(visit(view, key, asynchronous=asynchronous))
-    server.resume()
+    assert silence.waits == [BUDGET]
 
 
 def test_an_outage_that_is_over_is_forgotten(server: PrivateServer) -> None:
@@ -196,7 +238,7 @@ def test_a_server_that_has_become_a_replica_saves_nothing_and_says_so(
     key = saved(n=1)
     with server.client() as client:
         client.config_set("replica-serve-stale-data", "yes")
-        client.replicaof("127.0.0.1", str(free_port()))
+        client.replicaof(*NOBODY)
         assert kept(visit(used, key, asynchronous=asynchronous))
         client.replicaof("NO", "ONE")
     assert visit(used, key, asynchronous=asynchronous).content == b"2"
@@ -235,8 +277,11 @@ def test_neither_the_key_nor_the_password_gets_into_error_or_log(
 
 @pytest.fixture
 def failing_over(settings: Any) -> Iterator[tuple[PrivateServer, PrivateServer, Callable[[], None]]]:
-    """Old and new primary, and what makes the one a replica of the other, behind one address: the links stay open."""
-    with private_server() as old, private_server() as new:
+    """Old and new primary, and what makes the one a replica of the other, behind one address: the links stay open.
+
+    The replica does not get as far as loading what the primary has, and then says that it is one.
+    """
+    with private_server() as old, private_server("--repl-diskless-sync-delay", "3600") as new:
         ports = [old.port]
 
         def serve(link: socket.socket) -> None:
@@ -282,24 +327,28 @@ def test_a_log_in_whose_pipeline_meets_the_old_primary_is_listed_at_the_new_one(
 
 
 def test_a_server_whose_clients_are_paused_is_503_within_the_budget_and_recovers(
-    server: PrivateServer, asynchronous: bool
+    server: PrivateServer, silence: Silence, asynchronous: bool
 ) -> None:
     key = saved(n=1)
     with server.client() as client:
-        client.client_pause(60_000, all=False)  # writes and scripts: the end of the pause must get through
-        with ends_within(ONE_WAIT):
+        # Writes and scripts: the end of the pause must get through.
+        silence.hang, silence.resume = partial(client.client_pause, 3_600_000, all=False), client.client_unpause
+        silence.begin()
+        with ends_within(AT_ONCE):
             assert kept(visit(used, key, asynchronous=asynchronous))
-        client.client_unpause()
+        silence.end()
+    assert silence.waits == [BUDGET]
     assert visit(used, key, asynchronous=asynchronous).content == b"2"
 
 
-def test_a_silent_server_is_not_waited_for_by_each_request(server: PrivateServer) -> None:
+def test_a_silent_server_is_not_waited_for_by_each_request(silence: Silence, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits, "COOL", 3600.0)
     key = saved(n=1)
-    server.pause()
-    with ends_within(ONE_WAIT + 0.5):
+    silence.begin()
+    with ends_within(AT_ONCE):
         for _ in range(20):
             assert kept(visit(used, key, asynchronous=False))
-    server.resume()
+    assert silence.waits == [BUDGET, circuits.PROBE], "the others were refused"
 
 
 # Pages that are served without a session
@@ -315,18 +364,17 @@ def reads(request: HttpRequest) -> HttpResponse:
 
 
 @pytest.mark.usefixtures("public")
-def test_a_public_page_is_served_without_a_session_and_the_cookie_stays(
-    server: PrivateServer, asynchronous: bool
-) -> None:
+def test_a_public_page_is_served_without_a_session_and_the_cookie_stays(silence: Silence, asynchronous: bool) -> None:
     key = saved(n=1)
-    server.pause()
-    with ends_within(ONE_WAIT):
+    silence.begin()
+    with ends_within(AT_ONCE):
         response = visit(reads, key, asynchronous=asynchronous)
     assert (response.status_code, response.content) == (200, b"nobody")
     assert not response.cookies
     assert "no-store" in response["Cache-Control"]
     assert "Cookie" in response["Vary"]
-    server.resume()
+    assert silence.waits == [BUDGET]
+    silence.end()
     assert visit(reads, key, asynchronous=asynchronous).content == b"1"
 
 
@@ -339,13 +387,13 @@ def test_a_public_page_that_wants_to_keep_something_is_no_success(server: Privat
 
 
 @pytest.mark.usefixtures("public")
-def test_a_public_page_does_not_replace_the_session_of_a_server_that_is_back(server: PrivateServer) -> None:
+def test_a_public_page_does_not_replace_the_session_of_a_server_that_is_back(silence: Silence) -> None:
     """Red when the change is saved: the visitor would get a new session in the place of his own."""
     key = saved(n=1)
-    server.pause()
+    silence.begin()
 
     def view(request: HttpRequest) -> HttpResponse:
-        server.resume()
+        silence.end()
         return used(request)
 
     assert kept(visit(view, key, asynchronous=False))
