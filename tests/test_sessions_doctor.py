@@ -12,6 +12,7 @@ from bergizi_redis.sessions.doctor import Finding, examine, server_faults
 from bergizi_redis.sessions.identity import new_key, sid_of
 from bergizi_redis.sessions.info import Session
 from tests.servers import PrivateServer
+from tests.sessionsite import counted
 
 TENANT = "sppg-jakarta-001"
 
@@ -53,7 +54,7 @@ def test_a_revoked_session_that_no_list_shows_is_ended_not_listed(raw: "redis.Re
     assert found() == [Finding("revoked", session.sid, False)]
     assert kinds(found(repair=True)) == {"revoked": 1}
     assert not raw.exists(keys.session(session.sid))
-    assert (sessions.stats(TENANT).live, sessions.stats(TENANT).today.revoked) == (0, 1)
+    assert (sessions.stats(TENANT).live, counted(TENANT).revoked) == (0, 1)
     assert found() == []
 
 
@@ -84,7 +85,7 @@ def test_a_session_without_a_ttl_is_given_one(raw: "redis.Redis") -> None:
 
 def test_what_is_no_session_is_removed(raw: "redis.Redis") -> None:
     wrong, foreign, kept = (sid_of(new_key()) for _ in range(3))
-    raw.set(keys.session(wrong), "a string", ex=60)
+    raw.set(keys.session(wrong), "a string", ex=600)
     raw.hset(keys.session(foreign), "field", "value")
     raw.hset(keys.user_sessions("u9"), "no", "list")
     raw.hset(keys.prefixed(f"cache:{kept}"), "field", "value")
@@ -96,12 +97,15 @@ def test_what_is_no_session_is_removed(raw: "redis.Redis") -> None:
 
 
 def test_a_site_with_another_prefix_is_left_alone(raw: "redis.Redis", settings: Any, prefix: str) -> None:
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": f"{prefix}*"}
+    def use(other: str) -> None:
+        settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "KEY_PREFIX": other}
+
+    use(f"{prefix}*")
     mine = made()
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": f"{prefix}xx"}
+    use(f"{prefix}xx")
     theirs = made()
     raw.persist(keys.session(theirs.sid))
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": f"{prefix}*"}
+    use(f"{prefix}*")
     assert found(repair=True) == []
     assert sessions.validate_session(mine.key) is not None
 

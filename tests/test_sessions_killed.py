@@ -22,7 +22,7 @@ from bergizi_redis.sessions.quotas import SessionLimitReached
 from tests.mortals import Mortals, mortals
 from tests.servers import PrivateServer, private_server
 from tests.sessionacts import ACTS, PROFILE, TENANT, log_in_by_form
-from tests.sessionsite import OTHER, SARI, Site
+from tests.sessionsite import OTHER, SARI, Site, counted
 
 MOST = 60  # commands; an act that sends more does not end
 HEALING = ("log out", "sweep")  # without a look at a list
@@ -159,7 +159,7 @@ def test_a_sweeper_that_is_killed_leaves_the_rest_to_the_next(site: MortalSite) 
 
     def again() -> None:
         sweeping.sweep()
-        assert sessions.stats(TENANT).today.expired == 2
+        assert counted(TENANT).expired == 2
 
     each_death(site, "sweep", begin, again)
 
@@ -172,5 +172,5 @@ def test_four_sweepers_tell_of_each_session_once(site: MortalSite, prefix: str) 
         site.run_out(sid)
     site.zygote.do("sweep and note", 4, config=site.settings.BERGIZI_REDIS, prefix=prefix, many=4)
     assert sorted(sid.decode() for sid in site.raw.lrange(f"{prefix}:noted", 0, -1)) == sorted(gone)
-    assert sessions.stats(TENANT).today.expired == 60
+    assert counted(TENANT).expired == 60
     site.is_exact()
