@@ -48,7 +48,7 @@ class Gate:
     def hold(self) -> None:
         if self.left <= 0:
             self.held.set()
-            self.opened.wait(10)
+            self.opened.wait(60)
         self.left -= 1
 
 
@@ -114,7 +114,7 @@ async def cancelled(gate: Gate, answers: int, act: Any, key: str, others: list[s
         await SessionStore(other).aload()
     gate.close_after(answers)
     task = asyncio.create_task(act(key))
-    held = asyncio.create_task(asyncio.to_thread(gate.held.wait, 10))
+    held = asyncio.create_task(asyncio.to_thread(gate.held.wait, 60))
     await asyncio.wait([task, held], return_when=asyncio.FIRST_COMPLETED)
     was_under_way = not task.done()
     task.cancel()

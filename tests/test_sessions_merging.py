@@ -357,7 +357,7 @@ def test_two_event_loops_at_once_each_have_a_connection_of_their_own() -> None:
 
     def run() -> None:
         try:
-            ready.wait(5)
+            ready.wait(60)
             asyncio.run(adds())
         except BaseException as error:
             errors.append(error)
