@@ -29,6 +29,7 @@ from bergizi_redis.security.breaches.bloom import MOST_BITS, Shape, entry_of
 from bergizi_redis.security.breaches.building import BreachListError, Gathered
 from bergizi_redis.security.breaches.sources import LONGEST_LINE, Source
 from bergizi_redis.security.steps import arun, run
+from tests.moments import left_of
 from tests.servers import PrivateServer
 from tests.terminal import ROOT, Terminal, django_environment
 
@@ -196,7 +197,7 @@ def test_a_new_list_is_in_force_at_once_and_the_old_one_serves_a_minute_more(
     assert not listed(LEAKED[0])
     assert listed(LEAKED[200])
     life: Any = raw.pttl(breachkeys.shard(old.ident, 0))
-    assert 0 < life <= building.REPLACED_MS
+    assert life / 1000 == left_of(60)
     assert raw.pttl(breachkeys.shard(new.ident, 0)) == -1
     assert not raw.exists(breachkeys.build())
 
@@ -309,7 +310,8 @@ def test_one_that_was_killed_at_its_end_is_ended_again(
     said(str(tmp_path / "leaked.txt"), resume=True)
     assert listed(LEAKED[99])
     assert old is not None
-    assert int(raw.pttl(breachkeys.shard(old.ident, 0))) > 0
+    life: Any = raw.pttl(breachkeys.shard(old.ident, 0))
+    assert life / 1000 == left_of(60)
     new = building.in_force()
     assert new is not None
     assert raw.pttl(breachkeys.shard(new.ident, 0)) == -1
@@ -346,7 +348,7 @@ def test_a_build_that_another_process_has_ended_stops(tmp_path: Path) -> None:
 
 
 def test_a_list_for_which_the_server_has_no_room_is_not_begun(tmp_path: Path, server: PrivateServer) -> None:
-    with redis.Redis.from_url(server.url) as client:
+    with server.client() as client:
         client.config_set("maxmemory", "64mb")
     with pytest.raises(BreachListError, match="--at-least 10"):
         building.begin(Source.of(file_of(tmp_path, LEAKED)), 60_000_000, 0.001)
