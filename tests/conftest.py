@@ -21,6 +21,7 @@ from bergizi_redis.cache.listeners import _listeners
 from bergizi_redis.cache.outbox import RELAY
 from bergizi_redis.scripts.script import script
 from bergizi_redis.security import alarming, subjects
+from bergizi_redis.security.courier import COURIER
 from bergizi_redis.security.limiting.fallback import LOCAL
 from bergizi_redis.security.local import limiter
 from bergizi_redis.security.postponed import POSTPONED
@@ -117,6 +118,7 @@ def own_minutes() -> Iterator[None]:
 def own_counts() -> Iterator[None]:
     """Forget what this process has counted by itself, and owes Redis: the next attempt, or event, would pay it."""
     yield
+    COURIER.join()  # what it still writes would be written as the next test's
     LOCAL.forget()
     limiter._counts.clear()
     ledger._owed.clear()
