@@ -8,12 +8,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, PASSWORD, ExampleSite
+from tests.servers import server_directory
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
+PATIENCE = 60_000  # ms; nothing here waits for as long, but on a machine that stands still
+expect.set_options(timeout=PATIENCE)
 # A refused sign-in and a foreign row are errors of HTTP, and Chromium notes them; nothing else may be noted.
 EXPECTED = ("status of 401", "status of 404", "status of 429")
 
@@ -26,15 +29,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
-    with ExampleSite(tmp_path_factory.mktemp("example")).serving() as running:
+def site() -> Iterator[ExampleSite]:
+    with server_directory() as directory, ExampleSite(Path(directory)).serving() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=4 * PATIENCE)
         yield browser
         browser.close()
 
@@ -45,8 +48,8 @@ class Visitor:
     def __init__(self, context: BrowserContext, base: str) -> None:
         self.context, self.base = context, base
         self.complaints: list[str] = []
+        context.set_default_timeout(PATIENCE)
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(10_000)
         self.page.on("console", self.note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -64,7 +67,12 @@ class Visitor:
         self.page.get_by_label("Kitchen", exact=True).select_option(kitchen)
         self.page.get_by_label("User name").fill(user)
         self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.send("Sign in")
+
+    def send(self, button: str) -> None:
+        """Press it, and wait for the page that answers: until then there may be none, or still the one before."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=button).click()
 
     def expect_source(self, source: str) -> None:
         expect(self.page.locator(".strip")).to_have_attribute("data-source", source)
@@ -91,10 +99,10 @@ def test_a_list_is_cached_refreshed_by_an_edit_and_never_seen_by_the_other_kitch
     first.expect_source("cache")
     expect(first.page.locator(".strip")).to_contain_text("0 queries")
 
-    first.page.locator("tr.today").get_by_role("link", name="Change").click()
+    first.page.locator("tr[data-menu]").first.get_by_role("link", name="Change").click()
     first.page.get_by_label("Name").fill("Nasi uduk istimewa")
     first.page.get_by_label("Portions").fill("2345")
-    first.page.get_by_role("button", name="Save").click()
+    first.send("Save")
     row = first.page.locator("tr", has_text="Nasi uduk istimewa")
     expect(row).to_contain_text("2,345")
     first.expect_source("database")
@@ -134,7 +142,8 @@ def test_a_session_is_seen_and_ended_from_another_window(visitors: list[Visitor]
     expect(first.page.locator("tr.own")).to_contain_text("This session")
     row = first.page.locator("tr", has_text="Agus")
     expect(row).to_contain_text("Chrome")
-    row.get_by_role("button", name="End session").click()
+    with first.page.expect_navigation():
+        row.get_by_role("button", name="End session").click()
     expect(first.page.get_by_role("status")).to_contain_text("That session has ended.")
     second.open("/menus/")
     expect(second.page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -148,7 +157,7 @@ def test_ones_other_devices_are_signed_out_from_ones_own_page(visitors: list[Vis
     first.page.get_by_role("link", name="My devices").first.click()
     expect(first.page.locator("tr.own")).to_contain_text("This device")
     expect(first.page.locator("tbody tr")).to_have_count(2)
-    first.page.get_by_role("button", name="Sign out everywhere else").click()
+    first.send("Sign out everywhere else")
     expect(first.page.get_by_role("status")).to_contain_text("1 other device is signed out.")
     expect(first.page.locator("tbody tr")).to_have_count(1)
     second.open("/menus/")
@@ -172,13 +181,13 @@ def test_the_sessions_page_of_the_admin_fits_and_ends_a_session(
     network.open(f"/admin/login/?next={ADMIN}")
     network.page.get_by_label("Sign-in name").fill("admin")
     network.page.get_by_label("Password").fill(PASSWORD)
-    network.page.get_by_role("button", name="Log in").click()
+    network.send("Log in")
     network.page.get_by_label("User", exact=True).fill(f"rina@{JAKARTA}")
-    network.page.get_by_role("button", name="Find").click()
+    network.send("Find")
     network.page.get_by_role("checkbox").first.check()
     assert network.page.evaluate("document.documentElement.scrollWidth") <= width
     network.page.get_by_label("Reason").fill("left the kitchen")
-    network.page.get_by_role("button", name="End all sessions of these users").click()
+    network.send("End all sessions of these users")
     expect(network.page.locator(".messagelist")).to_contain_text("ended.")
     somebody.open("/menus/")
     expect(somebody.page.get_by_role("heading", name="Sign in")).to_be_visible()
