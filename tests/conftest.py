@@ -115,7 +115,7 @@ def own_minutes() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def own_counts() -> Iterator[None]:
+def own_counts(own_keys: None) -> Iterator[None]:
     """Forget what this process has counted by itself, and owes Redis: the next attempt, or event, would pay it."""
     yield
     COURIER.join()  # what it still writes would be written as the next test's
