@@ -265,7 +265,7 @@ def test_a_build_that_was_killed_goes_on_where_it_was(tmp_path: Path, prefix: st
     path = file_of(tmp_path, LEAKED)
     died = subprocess.run(
         [sys.executable, "-c", KILLED, str(path), prefix, redis_url],
-        cwd=ROOT, env=django_environment(), capture_output=True, text=True, timeout=240,
+        cwd=ROOT, env=django_environment(REDIS_URL=redis_url), capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert building.in_force() is None
