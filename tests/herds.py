@@ -50,6 +50,11 @@ class Waiters:
     def expect_poll(self) -> None:
         assert self.polls.acquire(timeout=DEADLINE), "nobody waits for the lease"
 
+    def expect_nobody(self) -> None:
+        """Nobody has waited, but for those expected before."""
+        assert not self.flights.acquire(blocking=False), "somebody waits for another thread or task"
+        assert not self.polls.acquire(blocking=False), "somebody waits for another process"
+
 
 class Threads:
     """Threads that run ``act``; what they return, and what they raise, by the time ``join`` is over."""

@@ -15,21 +15,26 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bergizi_redis import connections, keys
-from bergizi_redis.cache import fences, leases, process
+from bergizi_redis.budget import within
+from bergizi_redis.cache import fences, leases, process, refresh
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.reading import MISSING, Found
-from tests.deadlines import ends_within
+from bergizi_redis.circuit import Circuit
 from tests.herds import DEADLINE, Threads, Waiters
+from tests.nearness import until
 from tests.servers import Cluster, PrivateServer, server_directory
 from tests.spoken import WAYS, Spoken
 
 TENANT = "sppg-a"
+BUDGET = 0.5  # seconds that a command to a silent server takes here; any other has as long as a busy machine needs
 
 
 @pytest.fixture(autouse=True)
 def fresh_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """And patience: no test waits until it ends, whatever stands still for how long."""
     monkeypatch.setattr(process, "_states", {})
+    monkeypatch.setattr(refresh, "LEASE_UNKNOWN", DEADLINE)
     yield
     connections.disconnect_all()
 
@@ -45,9 +50,17 @@ def menus(request: pytest.FixtureRequest) -> Spoken:
 
 
 @pytest.fixture(params=["killed", "paused"])
-def down(request: pytest.FixtureRequest, server: PrivateServer) -> Iterator[Callable[[], None]]:
+def down(
+    request: pytest.FixtureRequest, server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], None]]:
     menu.set(TENANT, "warm", 1)
-    yield server.kill if request.param == "killed" else server.pause
+    allowance = Circuit.allowance
+
+    def pause() -> None:
+        monkeypatch.setattr(Circuit, "allowance", lambda circuit, budget: allowance(circuit, BUDGET))
+        server.pause()
+
+    yield server.kill if request.param == "killed" else pause
     server.kill()
 
 
@@ -73,16 +86,14 @@ def test_of_many_readers_without_redis_one_computes_at_a_time(
 ) -> None:
     down()
     compute = Numbers(waiters, 19)
-    with ends_within(DEADLINE):
-        results = Threads(20, lambda: menus.get_or_compute(TENANT, 1, compute)).join().results
+    results = Threads(20, lambda: menus.get_or_compute(TENANT, 1, compute)).join().results
     assert compute.calls == 2
     assert sorted(results) == [1] + [2] * 19
 
 
 def test_redis_going_down_while_one_computes_costs_the_others_nothing(
-    menus: Spoken, server: PrivateServer, waiters: Waiters, settings: Any
+    menus: Spoken, server: PrivateServer, waiters: Waiters
 ) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 10}  # no look is to fail before it is down
     compute = Numbers(waiters, 9)
 
     def then_down() -> int:
@@ -90,8 +101,7 @@ def test_redis_going_down_while_one_computes_costs_the_others_nothing(
         server.kill()
         return number
 
-    with ends_within(DEADLINE):
-        results = Threads(10, lambda: menus.get_or_compute(TENANT, 1, then_down)).join().results
+    results = Threads(10, lambda: menus.get_or_compute(TENANT, 1, then_down)).join().results
     assert results == [1] * 10
 
 
@@ -102,26 +112,27 @@ def test_redis_going_down_while_a_lease_is_waited_for_lets_the_waiter_compute(
     address = menu.lookup(TENANT, 1).address
     token = cache.look(address).token
     with server.client() as raw:
-        raw.set(keys.lease(address.key), token + b"another!", px=60_000)
-    with ends_within(DEADLINE):
-        thread = Threads(1, lambda: menus.get_or_compute(TENANT, 1, lambda: "computed"))
-        waiters.expect_poll()
-        down()
-        assert thread.join().results == ["computed"]
+        raw.set(keys.lease(address.key), token + b"another!")
+    thread = Threads(1, lambda: menus.get_or_compute(TENANT, 1, lambda: "computed"))
+    waiters.expect_poll()
+    down()
+    assert thread.join().results == ["computed"]
 
 
-def test_a_lease_that_an_outage_kept_is_no_hindrance_after_it(menus: Spoken, server: PrivateServer) -> None:
-    with menu.lookup(TENANT, 1) as entry:
+def test_a_lease_that_an_outage_kept_is_no_hindrance_after_it(
+    menus: Spoken, server: PrivateServer, waiters: Waiters
+) -> None:
+    with menu.lookup(TENANT, 1) as entry, within(BUDGET):
         server.pause()
         assert not entry.store("lost")
     server.resume()
+    with server.client() as raw:
+        assert raw.exists(keys.lease(entry.address.key)) or raw.exists(entry.address.key)
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
-    with ends_within(DEADLINE):
-        while not (found := cache.look(entry.address)).token:  # the circuit asks again after a second
-            pass
+    found = until(lambda: (now := cache.look(entry.address)).token and now)  # the circuit asks again after a second
     assert found.value in (MISSING, "lost")
-    with ends_within(5.0):
-        assert menus.get_or_compute(TENANT, 1, lambda: "computed") in ("computed", "lost")
+    assert menus.get_or_compute(TENANT, 1, lambda: "computed") in ("computed", "lost")
+    waiters.expect_nobody()
 
 
 def test_an_alias_that_raises_leaves_nobody_waiting(
@@ -148,7 +159,7 @@ def test_under_a_fence_who_comes_later_is_not_given_what_was_computed_before(men
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
     menus.get(TENANT, 1)
     version_keys = menu.lookup(TENANT, 1).address.version_keys
-    cache.ask(fences.put_up(version_keys, fences.new_writer(), 30.0))
+    cache.ask(fences.put_up(version_keys, fences.new_writer(), 600.0))
     compute = Numbers(waiters, 3)
     first = Threads(1, lambda: menus.get_or_compute(TENANT, 1, compute))
     later = Threads(3, lambda: menus.get_or_compute(TENANT, 1, compute))

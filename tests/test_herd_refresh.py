@@ -7,6 +7,7 @@ go red is told in ``test_herd_processes.py``.
 import asyncio
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,27 +15,37 @@ from django.core.cache import caches
 from redis import Redis
 
 from bergizi_redis import keys
-from bergizi_redis.cache import leases, refresh
+from bergizi_redis.cache import leases, refresh, writing
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import Domain, menu
 from bergizi_redis.cache.envelope import unpack
+from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.refresh import is_due, lease_life, patience, soft_life
 from bergizi_redis.exceptions import ConfigurationError
-from tests.deadlines import ends_within
-from tests.herds import Threads
+from tests.herds import Threads, Waiters
 from tests.spoken import WAYS, Spoken
 
 TENANT = "sppg-a"
+NOW = 1_800_000_000.0
+COST = 0.01  # seconds
 Clock = Callable[[float], None]
 
 orders = Domain("order", ttl=60, tags=["orders"], stale=600)
 
 
 @pytest.fixture(autouse=True)
-def unhurried(settings: Any) -> None:
-    """A busy machine must not make a look fail: what follows then is tried in ``test_herd_outage.py``."""
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 10}
+def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is always the same time, and no computing counts as longer than on an idle machine."""
+    measured = vars(Lookup)["_cost"].fget
+    monkeypatch.setattr(Lookup, "_cost", property(lambda entry: min(measured(entry), COST)))
+    monkeypatch.setattr(refresh, "clock", lambda: NOW)
+    monkeypatch.setattr(writing, "time", SimpleNamespace(time=lambda: NOW))
+
+
+@pytest.fixture
+def waiters(monkeypatch: pytest.MonkeyPatch) -> Waiters:
+    return Waiters(monkeypatch)
 
 
 @pytest.fixture
@@ -50,7 +61,7 @@ def spoken(request: pytest.FixtureRequest) -> Spoken:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """``later(61)``: to readers it is so many seconds later."""
-    return lambda seconds: monkeypatch.setattr(refresh, "clock", lambda: time.time() + seconds)
+    return lambda seconds: monkeypatch.setattr(refresh, "clock", lambda: NOW + seconds)
 
 
 @pytest.fixture
@@ -120,24 +131,26 @@ def computing(cost: float) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_near_its_end_one_computes_while_the_others_are_served(way: str, later: Clock, chance: Clock) -> None:
-    menus, compute = Spoken(menu, way), computing(0.01)
+def test_near_its_end_one_computes_while_the_others_are_served(
+    way: str, later: Clock, chance: Clock, waiters: Waiters
+) -> None:
+    menus, compute = Spoken(menu, way), computing(COST)
     assert menus.get_or_compute(TENANT, 1, compute, 60) == 1
     chance(1 - 2**-53)
     later(50)
     assert menus.get_or_compute(TENANT, 1, compute, 60) == 1
-    later(60)  # the end: an early one, for it counts in whole seconds
+    later(60 - 10 * COST)
     with menu.lookup(TENANT, 1) as entry:
         assert entry.missed  # this one is to refresh it
-        with ends_within(5.0):
-            others = Threads(5, lambda: menus.get_or_compute(TENANT, 1, compute, 60)).join()
+        others = Threads(5, lambda: menus.get_or_compute(TENANT, 1, compute, 60)).join()
         assert others.results == [1] * 5
         entry.store("new", 60)
+    waiters.expect_nobody()
     later(0)
     assert menus.get(TENANT, 1) == "new"
 
 
-def test_who_is_not_the_first_to_refresh_serves_what_is_there(raw: "Redis", later: Clock) -> None:
+def test_who_is_not_the_first_to_refresh_serves_what_is_there(raw: "Redis", later: Clock, waiters: Waiters) -> None:
     """The other one is in another process: it holds the lease."""
     orders.set(TENANT, 1, "old")
     found = orders.lookup(TENANT, 1)
@@ -145,8 +158,8 @@ def test_who_is_not_the_first_to_refresh_serves_what_is_there(raw: "Redis", late
     later(61)
     for lease in (token + b"another!", bytes(16) + b"another!"):
         raw.set(keys.lease(found.address.key), lease, px=60_000)
-        with ends_within(5.0):
-            assert orders.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "old"
+        assert orders.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "old"
+    waiters.expect_nobody()
 
 
 def test_a_fresh_entry_is_computed_by_nobody(spoken: Spoken, later: Clock) -> None:
@@ -155,17 +168,20 @@ def test_a_fresh_entry_is_computed_by_nobody(spoken: Spoken, later: Clock) -> No
     assert spoken.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "old"
 
 
-def test_beyond_its_life_an_entry_is_served_while_one_computes_it(spoken: Spoken, later: Clock, raw: "Redis") -> None:
+def test_beyond_its_life_an_entry_is_served_while_one_computes_it(
+    spoken: Spoken, later: Clock, raw: "Redis", waiters: Waiters
+) -> None:
     spoken.get_or_compute(TENANT, 1, lambda: "old")
     key = orders.lookup(TENANT, 1).address.key
-    assert 650 < raw.ttl(key) <= 660
+    assert 600 < raw.ttl(key) <= 660
     later(61)
-    with orders.lookup(TENANT, 1) as entry, ends_within(5.0):
+    with orders.lookup(TENANT, 1) as entry:
         assert entry.missed
         served = Threads(5, lambda: spoken.get_or_compute(TENANT, 1, lambda: pytest.fail("computed"))).join().results
         assert served == ["old"] * 5
         assert spoken.get(TENANT, 1) == "old"
         entry.store("new", 60)
+    waiters.expect_nobody()
     later(0)
     assert spoken.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "new"
 
@@ -209,22 +225,27 @@ def test_who_comes_to_refresh_what_was_just_refreshed_gets_that(later: Clock, mo
     assert orders.get_or_compute(TENANT, 1, lambda: pytest.fail("computed")) == "refreshed"
 
 
-def test_a_refresh_that_fails_is_not_tried_again_at_once(spoken: Spoken, later: Clock, raw: "Redis") -> None:
+def test_a_refresh_that_fails_is_not_tried_again_at_once(
+    spoken: Spoken, later: Clock, raw: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
+    monkeypatch.setattr(leases, "AFTER_FAILURE", 100.0)
     spoken.get_or_compute(TENANT, 1, lambda: "old")
     later(61)
     with pytest.raises(ZeroDivisionError):
         spoken.get_or_compute(TENANT, 1, fail)
     assert spoken.get_or_compute(TENANT, 1, fail) == "old"
     lease = keys.lease(orders.lookup(TENANT, 1).address.key)
-    assert 0 < raw.pttl(lease) <= 1000
+    assert 30_000 < raw.pttl(lease) <= 100_000  # no longer the lease of who computes
     raw.pexpire(lease, 0)
     assert spoken.get_or_compute(TENANT, 1, lambda: "new") == "new"
 
 
-def test_functions_and_lookups_may_be_stale_too(cache: TaggedRedisCache, later: Clock, raw: "Redis") -> None:
+def test_functions_and_lookups_may_be_stale_too(
+    cache: TaggedRedisCache, later: Clock, raw: "Redis", waiters: Waiters
+) -> None:
     @cached(timeout=60, stale=600)
     def function() -> str:
         return "computed"
@@ -238,7 +259,7 @@ def test_functions_and_lookups_may_be_stale_too(cache: TaggedRedisCache, later: 
     with cache.lookup("k", tags=["menus"], stale=600) as entry:
         entry.store("computed", 60)
     for key in (function.address().key, afunction.address().key, cache.made("k")):
-        assert 650 < raw.ttl(key) <= 660
+        assert 600 < raw.ttl(key) <= 660
         data = raw.get(key)
         assert isinstance(data, bytes)
         envelope = unpack(data)
@@ -247,9 +268,9 @@ def test_functions_and_lookups_may_be_stale_too(cache: TaggedRedisCache, later: 
     later(61)
     with function.lookup() as one, afunction.lookup() as two, cache.lookup("k", tags=["menus"], stale=600) as three:
         assert [one.missed, two.missed, three.missed] == [True] * 3
-        with ends_within(5.0):
-            assert Threads(2, function).join().results == ["computed"] * 2
-            assert Threads(2, lambda: asyncio.run(afunction())).join().results == ["computed"] * 2
+        assert Threads(2, function).join().results == ["computed"] * 2
+        assert Threads(2, lambda: asyncio.run(afunction())).join().results == ["computed"] * 2
+    waiters.expect_nobody()
 
 
 def test_no_entry_lives_longer_than_its_versions(raw: "Redis") -> None:
