@@ -28,6 +28,7 @@ from bergizi_redis.cache.transactions import is_snapshot, may_store
 from bergizi_redis.exchange import speak
 from tests.fencemodel import StaleServed, Version, explore
 from tests.servers import PrivateServer
+from tests.settings import BERGIZI_REDIS as PATIENCE
 
 committing = pytest.mark.django_db(transaction=True)
 MENUS = Touched(tenant=None, tags=["menus"])
@@ -66,7 +67,7 @@ def test_the_scripts_do_to_a_version_what_the_model_does(raw: "redis.Redis", pre
                 speak(tags.read((key,)), raw)
                 model = model.read(fresh)
             case 1:
-                speak(fences.put_up([key], writers[writer], 60), raw)
+                speak(fences.put_up([key], writers[writer], 3600), raw)
                 model = model.put_up(writer)
             case 2:
                 speak(fences.take_down([key], writers[writer]), raw)
@@ -94,14 +95,14 @@ def test_a_fence_that_ran_out_holds_nothing_shut(raw: "redis.Redis", prefix: str
     """As ``FENCE_SECONDS`` after its writer died: the release of the last living writer opens the way."""
     key = f"{prefix}:v"
     raw.set(key, b"Fdead----" + struct.pack(">Q", 1))  # a deadline of 1970
-    speak(fences.put_up([key], b"alive---", 60), raw)
+    speak(fences.put_up([key], b"alive---", 600), raw)
     speak(fences.take_down([key], b"alive---"), raw)
     assert len(raw.get(key)) == 8  # type: ignore[arg-type]
 
 
 def test_a_bump_leaves_a_fence_up(raw: "redis.Redis", prefix: str) -> None:
     key = f"{prefix}:v"
-    speak(fences.put_up([key], b"writer--", 60), raw)
+    speak(fences.put_up([key], b"writer--", 600), raw)
     speak(tags.bump([key]), raw)
     assert speak(tags.read((key,)), raw) == NO_DIGEST
 
@@ -313,14 +314,14 @@ with transaction.atomic():
 def test_a_writer_that_dies_after_its_commit_leaves_nothing_stale(server: PrivateServer, settings: Any) -> None:
     """kill -9: the old entry is dead at once, nothing can be stored while the fence stands, and then it runs out."""
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": ""}}  # as the writer's own settings
-    settings.BERGIZI_REDIS = {}
+    settings.BERGIZI_REDIS = PATIENCE
     cache: Any = caches["default"]
     cache.set("k", "old", tags=["menus"])
     died = subprocess.run(
         [sys.executable, "-c", DIES_AFTER_COMMIT],
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": server.url},
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert died.returncode == -signal.SIGKILL
     assert cache.get("k") is None

@@ -17,7 +17,7 @@ import redis
 from django.core.management import CommandError, call_command
 
 from bergizi_redis import keys
-from bergizi_redis.cache import warming
+from bergizi_redis.cache import refresh, warming
 from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.ledger import CLAIM_LIFE, Claim, Ledger, shared_run
 from bergizi_redis.cache.pacing import Pace
@@ -178,11 +178,11 @@ def test_a_killed_run_is_resumed_and_its_task_free_after_the_claims_life(
     with Terminal(
         "warm_cache", *words, DJANGO_SETTINGS_MODULE=settings, TEST_PREFIX=prefix, REDIS_URL=redis_url
     ) as console:
-        assert raw.blpop([f"{prefix}:begun"], timeout=20)
+        assert raw.blpop([f"{prefix}:begun"], timeout=60)
         raw.rpush(f"{prefix}:go", "one")
-        assert raw.blpop([f"{prefix}:begun"], timeout=20)
+        assert raw.blpop([f"{prefix}:begun"], timeout=60)
         os.kill(console.process.pid, 9)
-        console.process.wait(10)
+        console.process.wait(60)
     claims = list(raw.scan_iter(match=f"{prefix}:warming:{{run}}:task:*"))
     assert len(claims) == 1
     assert 0 < int(str(raw.pttl(claims[0]))) <= CLAIM_LIFE * 1000
@@ -202,7 +202,7 @@ def test_two_runs_at_once_do_no_task_twice() -> None:
     def work(tenant: str) -> None:
         begun.append(tenant)
         if len(begun) <= 2:
-            meeting.wait(10)  # both runs are under way
+            meeting.wait(60)  # both runs are under way
 
     found: list[list[Warmed]] = []
 
@@ -214,7 +214,7 @@ def test_two_runs_at_once_do_no_task_twice() -> None:
     for each in runs:
         each.start()
     for each in runs:
-        each.join(20)
+        each.join(60)
     assert sorted(begun) == [*"abcdef"]
     assert [len(results) for results in found] == [6, 6]
     assert sum(result.skipped for results in found for result in results) == 6
@@ -289,13 +289,15 @@ def test_when_redis_is_down_every_run_does_every_task(caplog: pytest.LogCaptureF
         ledger.end(complete=True)
     assert begun == ["a", "b"]
     assert [result.error for result in results] == [None, None]
-    assert [record.action for record in caplog.records] == ["warming_unshared"]  # type: ignore[attr-defined]
+    told = [record for record in caplog.records if record.name == "bergizi_redis.cache"]
+    assert [vars(record)["action"] for record in told] == ["warming_unshared"]
 
 
 # Live traffic
 
 
-def test_a_visitor_and_a_warmer_share_one_computing() -> None:
+def test_a_visitor_and_a_warmer_share_one_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh, "LEASE_UNKNOWN", 60.0)  # who waits for a computing waits until it ends
     computed: list[str] = []
 
     def visit(who: str) -> Any:
@@ -309,14 +311,14 @@ def test_a_visitor_and_a_warmer_share_one_computing() -> None:
         found.append(visit("warmer"))
 
     found: list[Any] = []
-    with pause_at("before_store") as storing:
+    with pause_at("before_store", timeout=60) as storing:
         visitor = storing.start(visit, "visitor")
-        with pause_at("after_look") as looking:
+        with pause_at("after_look", timeout=60) as looking:
             warming_run = looking.start(lambda: list(run(tasks(work, TENANT))))  # it has missed too
             looking.resume()
             storing.resume()
-            assert visitor.result(10) == "visitor"
-            assert warming_run.result(10)[0].error is None
+            assert visitor.result(60) == "visitor"
+            assert warming_run.result(60)[0].error is None
     assert computed == found == ["visitor"]
     assert menu.get(TENANT, 42) == "visitor"
 
@@ -325,9 +327,9 @@ def test_what_is_invalidated_while_it_is_warmed_is_not_served() -> None:
     def work(tenant: str) -> None:
         menu.get_or_compute(tenant, 42, lambda: "old")
 
-    with pause_at("before_store") as paused:
+    with pause_at("before_store", timeout=60) as paused:
         warming_run = paused.start(lambda: list(run(tasks(work, TENANT))))
         menu.invalidate(TENANT)
         paused.resume()
-        assert warming_run.result(10)[0].error is None
+        assert warming_run.result(60)[0].error is None
     assert menu.get(TENANT, 42) is None

@@ -30,9 +30,11 @@ from bergizi_redis.cache.reading import MISSING
 from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.exceptions import RedisUnavailable
+from tests.nearness import until
 from tests.servers import PrivateServer, private_server
 
 committing = pytest.mark.django_db(transaction=True)
+GUARD = 60.0  # seconds until a test gives up, on a machine that may stand still for some
 counter = Domain("counter")
 A = "sppg-a"
 SCHEMA = """
@@ -58,7 +60,8 @@ class Book:
         connection.close()
 
     def ask(self, sql: str, *values: Any) -> list[Any]:
-        connection = sqlite3.connect(self.path)
+        connection = sqlite3.connect(self.path, timeout=GUARD)
+        connection.execute("PRAGMA synchronous = OFF")  # it outlives processes, not the machine
         with connection:
             found = connection.execute(sql, values).fetchall()
         connection.close()
@@ -83,7 +86,7 @@ import os, signal, sys
 from tests import settings
 path, prefix, point = sys.argv[1:]
 settings.DATABASES["default"]["NAME"] = path
-settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix}
+settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "KEY_PREFIX": prefix}
 settings.CACHES["default"]["KEY_PREFIX"] = prefix
 import django
 django.setup()
@@ -122,7 +125,7 @@ def dying_acknowledge(self, *arguments):
     return result
 
 kind._commit, Shard.acknowledge = dying_commit, dying_acknowledge
-Worker([WriteBehind(Domain("counter"), flush=flush, shards=1)]).drain()
+Worker([WriteBehind(Domain("counter"), flush=flush, shards=1)], lease=600).drain()
 """
 POINTS = {
     "in the flush": 2,
@@ -146,7 +149,7 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on_in_order(
         [sys.executable, "-c", DYING_WORKER, str(book.path), prefix, point],
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": redis_url},
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert died.returncode == -signal.SIGKILL
     assert len(book.ask("SELECT * FROM flushed")) == committed
@@ -166,7 +169,6 @@ def test_a_killed_worker_loses_nothing_and_the_next_one_goes_on_in_order(
 def test_a_killed_server_keeps_what_it_accepted(durable: bool, book: Book, settings: Any) -> None:
     """AOF on disk before the answer: by ``appendfsync always``, or by WAITAOF."""
     policy = "everysec" if durable else "always"
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 5.0}  # a busy machine's disk takes its time
     with private_server("--appendonly", "yes", "--appendfsync", policy) as server:
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
         behind = WriteBehind(counter, flush=book.flush, shards=2, durable=durable)
@@ -175,7 +177,7 @@ def test_a_killed_server_keeps_what_it_accepted(durable: bool, book: Book, setti
 
         def write() -> None:
             try:
-                for value in range(100_000):
+                for value in range(500):  # few enough to be flushed, should this machine kill the server late
                     behind.write(A, 1, value)
                     accepted.append(value)
                     if value == (4 if durable else 50):
@@ -185,9 +187,9 @@ def test_a_killed_server_keeps_what_it_accepted(durable: bool, book: Book, setti
 
         with ThreadPoolExecutor(1) as writer:
             writing = writer.submit(write)
-            assert enough.wait(20)
+            assert enough.wait(GUARD)
             server.kill()
-            writing.result(20)
+            writing.result(GUARD)
         start_again(server)
         assert behind.read(A, 1, lambda: -1) >= accepted[-1]
         Worker([behind]).drain()
@@ -228,15 +230,14 @@ def test_a_worker_outlives_the_server(book: Book, settings: Any) -> None:
         worker.behinds = [dying]
         with ThreadPoolExecutor(1) as other:
             running = other.submit(run_and_close, worker)
-            assert killed.wait(20)
+            assert killed.wait(GUARD)
             start_again(server)
             with redis.Redis.from_url(server.url) as look:
                 shard = behind.all_shards()[0]
                 look.delete(shard.key("lease"))  # what its deadline does; the worker may take it up again itself
-                while look.xlen(shard.key("stream")):
-                    assert not running.done()
+                until(lambda: running.done() or not look.xlen(shard.key("stream")), "all is flushed")
             worker.stopping.set()
-            running.result(20)
+            running.result(GUARD)
         assert book.order_of(1) == [0, 1, 2]
 
 
@@ -266,7 +267,9 @@ def drain_and_close(behind: WriteBehind) -> None:
     failing=st.sets(st.integers(0, 39), max_size=8),
     coalesce=st.booleans(),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_three_workers_keep_the_order_of_each_entry(idents: list[int], failing: set[int], coalesce: bool) -> None:
     """Some writes fail the first time. Red where two workers may have a shard, or a retry lets later writes pass."""
     guard = threading.Lock()
@@ -289,7 +292,7 @@ def test_three_workers_keep_the_order_of_each_entry(idents: list[int], failing: 
         for value, ident in enumerate(second, len(first)):
             behind.write(A, ident, value)
         for each in working:
-            each.result(30)
+            each.result(GUARD)
     Worker([behind]).drain()
     for ident in set(idents):
         written = [value for value, each in enumerate(idents) if each == ident]

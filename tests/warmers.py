@@ -34,4 +34,4 @@ def warm_held(tenant: str) -> None:
     """Says that it began, and waits to be let go: a known point for a test."""
     blocking = client(role=Role.BLOCKING)
     blocking.rpush(prefixed("begun"), tenant)
-    assert blocking.blpop([prefixed("go")], timeout=20)
+    assert blocking.blpop([prefixed("go")], timeout=60)

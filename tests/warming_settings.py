@@ -2,6 +2,11 @@
 
 import os
 
+from tests import settings
 from tests.settings import *  # noqa: F403
 
-BERGIZI_REDIS = {"KEY_PREFIX": os.environ["TEST_PREFIX"], "TENANTS": "tests.warmers.every_kitchen"}
+BERGIZI_REDIS = {
+    **settings.BERGIZI_REDIS,
+    "KEY_PREFIX": os.environ["TEST_PREFIX"],
+    "TENANTS": "tests.warmers.every_kitchen",
+}
