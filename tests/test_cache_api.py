@@ -134,17 +134,18 @@ def test_a_huge_timeout_is_no_error(spoken: Spoken, tags: Any, timeout: float) -
     assert spoken.get("k") == 1
 
 
-def test_a_timeout_may_be_a_fraction_of_a_second(spoken: Spoken, cache: TaggedRedisCache, tags: Any) -> None:
-    spoken.set("k", 1, 7.5, tags=tags)
-    assert 6_000 < cache.pttl("k") <= 7_500
+def test_a_timeout_may_be_a_fraction_of_a_second(spoken: Spoken, tags: Any, commands: Any) -> None:
+    with commands() as log:
+        spoken.set("k", 1, 70.5, tags=tags)
+    assert [line.split()[-2:] for line in log if line.startswith("SET ")] == [["PX", "70500"]]
 
 
 def test_touch_gives_a_new_life_and_says_whether_there_was_one(
     spoken: Spoken, cache: TaggedRedisCache, tags: Any
 ) -> None:
-    spoken.set("k", 1, 5, tags=tags)
+    spoken.set("k", 1, 100, tags=tags)
     assert spoken.touch("k", 500)
-    assert 400 < cache.ttl("k") <= 500
+    assert 100 < cache.ttl("k") <= 500
     assert spoken.touch("k", None)
     assert (cache.ttl("k") or LONGEST_ENTRY) <= LONGEST_ENTRY
     assert (cache.ttl("k") is None) is (tags is None)
@@ -154,7 +155,7 @@ def test_touch_gives_a_new_life_and_says_whether_there_was_one(
 
 
 def test_touch_bounds_the_life_of_an_entry_that_another_process_tagged(cache: TaggedRedisCache) -> None:
-    cache.set("k", 1, 5, tags=["menus"])
+    cache.set("k", 1, 60, tags=["menus"])
     cache.state.hints.clear()
     cache.touch("k", None)
     assert 0 < cache.ttl("k") <= LONGEST_ENTRY
@@ -179,7 +180,7 @@ def test_of_many_adders_over_a_dead_entry_one_wins(cache: TaggedRedisCache) -> N
         together = threading.Barrier(8)
 
         def add(number: int, key: str = f"k{round_number}", together: threading.Barrier = together) -> bool:
-            together.wait(10)
+            together.wait(60)
             return cache.add(key, number, tags=["menus"])
 
         with ThreadPoolExecutor(8) as pool:
@@ -401,7 +402,7 @@ def test_an_entry_may_carry_hundreds_of_tags(spoken: Spoken, cache: TaggedRedisC
 def test_a_key_is_there_whatever_stands_under_it(spoken: Spoken, cache: TaggedRedisCache) -> None:
     """A lock's token is no pickle, a set no string, and what a renamed class left cannot be read: all are there."""
     cache.sadd("set", 1)
-    with cache.lock("lock", timeout=5):
+    with cache.lock("lock", timeout=60):
         assert spoken.has_key("lock")
     assert not spoken.has_key("lock")
     assert spoken.has_key("set")
@@ -427,7 +428,7 @@ def test_the_methods_of_django_redis_work(cache: TaggedRedisCache, raw: "Redis",
     assert 0 < cache.ttl("a1") <= 60
     assert 0 < cache.pttl("a1") <= 60_000
     assert sorted(cache.iter_keys("a*")) == sorted(cache.keys("a*")) == ["a1", "a2"]
-    assert cache.expire("a1", 10)
+    assert cache.expire("a1", 50)
     assert cache.persist("a1")
     assert cache.ttl("a1") is None
     assert cache.delete_pattern("a*") == 2
@@ -440,7 +441,7 @@ def test_the_methods_of_django_redis_work(cache: TaggedRedisCache, raw: "Redis",
     cache.zadd("sorted", {"x": 1.0})
     assert cache.zrange("sorted", 0, -1) == ["x"]
     assert cache.touch("sorted", 60)
-    with cache.lock("lock", timeout=5, blocking_timeout=1):
+    with cache.lock("lock", timeout=60, blocking_timeout=1):
         assert raw.exists(f"{prefix}:1:lock")
     assert get_redis_connection("default").ping()
     pipeline = get_redis_connection("default").pipeline()
@@ -457,7 +458,7 @@ def test_clear_removes_what_the_alias_stored_and_nothing_else(
 ) -> None:
     foreign = [f"{prefix}-other:1:k", f"{prefix}:session:{{ab}}cdef", f"{prefix}:celery", f"{prefix}:user:1:k"]
     for key in foreign:
-        raw.set(key, "1", px=60_000)
+        raw.set(key, "1", px=600_000)
     spoken.set_many({f"k{number}": number for number in range(2_500)})
     spoken.set("v2", 1, version=2)
     spoken.set("t", 1, tags=["menus"])

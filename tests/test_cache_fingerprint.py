@@ -173,6 +173,6 @@ def test_a_name_is_the_same_in_another_process() -> None:
         "from bergizi_redis.cache.fingerprint import fingerprint; print(fingerprint({'a': {'x', 'y'}, 'b': [1, None]}))"
     )
     printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     ).stdout
     assert printed.strip() == fingerprint({"b": [1, None], "a": {"y", "x"}})

@@ -103,11 +103,11 @@ def test_the_six_domains_have_their_lives_and_keys(name: str, raw: "Redis", pref
     assert domain in (menu, hrd, procurement, production, inventory, distribution)
     domain.set(TENANT, 42, "x")
     key = f"{prefix}:cache:{{{TENANT}}}:{name}:42"
-    assert SIX[name] - 5 < raw.ttl(key) <= SIX[name]
-    domain.set(TENANT, 42, "x", ttl=7)
-    assert raw.ttl(key) <= 7
+    assert SIX[name] - 60 < raw.ttl(key) <= SIX[name]
+    domain.set(TENANT, 42, "x", ttl=70)
+    assert 0 < raw.ttl(key) <= 70
     domain.set_list(TENANT, [])
-    assert SIX[name] - 5 < raw.ttl(f"{prefix}:cache:{{{TENANT}}}:{name}.list:all") <= SIX[name]
+    assert SIX[name] - 60 < raw.ttl(f"{prefix}:cache:{{{TENANT}}}:{name}.list:all") <= SIX[name]
     assert (LONG, SHORT) == (7200, 300)
 
 
@@ -194,7 +194,9 @@ def test_names_may_hold_anything_and_are_never_mistaken_for_one_another(menus: S
 
 
 @given(st.lists(st.text(max_size=200), min_size=2, max_size=5, unique=True))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_other_names_are_other_entries(idents: list[str]) -> None:
     for ident in idents:
         menu.set(TENANT, ident, ident)
