@@ -18,6 +18,7 @@ from bergizi_redis.embedded_files import POLL_SECONDS, SERVER, open_lock, take
 HOST = "127.0.0.1"
 STOP_SECONDS = 20.0  # a stopping server writes what it has not written yet
 PROBE_SECONDS = 1.0
+ADOPT_SECONDS = 10.0  # a server that runs already may be on a busy machine, and is asked once
 
 
 class StartFailed(Exception):
@@ -35,10 +36,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serving_pid(port: int) -> int | None:
+def serving_pid(port: int, seconds: float = PROBE_SECONDS) -> int | None:
     """Return the process id of the server that answers on the port and has loaded its data, or None."""
     try:
-        with socket.create_connection((HOST, port), timeout=PROBE_SECONDS) as connection:
+        with socket.create_connection((HOST, port), timeout=seconds) as connection:
             connection.sendall(b"INFO server\r\nINFO persistence\r\nQUIT\r\n")
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
     except OSError:

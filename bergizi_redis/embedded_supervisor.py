@@ -28,7 +28,7 @@ from bergizi_redis.embedded_files import (
     take,
     write_state,
 )
-from bergizi_redis.embedded_server import STOP_SECONDS, StartFailed, launch, serving_pid, stop
+from bergizi_redis.embedded_server import ADOPT_SECONDS, STOP_SECONDS, StartFailed, launch, serving_pid, stop
 
 # A server that dies this soon after it was started would die again: give up instead of starting it for ever.
 CRASH_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Supervisor:
         last = read_state(self.directory)
         if is_held(self.directory / SERVER):
             # Its supervisor was killed. Those who use it are better off with it than with a new one.
-            if last and last.port == (self.port or last.port) and serving_pid(last.port) == last.pid:
+            if last and last.port == (self.port or last.port) and serving_pid(last.port, ADOPT_SECONDS) == last.pid:
                 return self._record(last.pid, last.port)
             stop(self.directory, self.locks[SERVER], last.pid if last else None)
         return self._launch(deadline, last)

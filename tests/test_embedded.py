@@ -15,21 +15,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import redis
 
 from bergizi_redis import embedded, embedded_server, embedded_supervisor
 from bergizi_redis.embedded_files import SERVER, START, USERS, open_lock, read_state, take
 from bergizi_redis.embedded_supervisor import Supervisor
 from bergizi_redis.exceptions import BergiziRedisError, EmbeddedUnavailable
+from tests.servers import free_port, plain_client
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 30.0
+SECONDS = 200.0  # until a test gives up
 
 USER = """
 import sys
 from pathlib import Path
 from bergizi_redis import embedded
-print(embedded.ensure(Path(sys.argv[1]), persist=sys.argv[2] == "persist"), flush=True)
+print(embedded.ensure(Path(sys.argv[1]), persist=sys.argv[2] == "persist", timeout=100), flush=True)
 sys.stdin.read()
 """
 PARENT_LEAVES_CHILD_STAYS = """
@@ -48,8 +48,8 @@ from pathlib import Path
 import redis
 from bergizi_redis import embedded
 for turn in range(12):
-    url = embedded.ensure(Path(sys.argv[1]))
-    with redis.Redis.from_url(url) as client:
+    url = embedded.ensure(Path(sys.argv[1]), timeout=100)
+    with redis.Redis.from_url(url, socket_timeout=60, socket_connect_timeout=60) as client:
         client.incr("turns")
     embedded.leave(Path(sys.argv[1]))
 print("done", flush=True)
@@ -109,7 +109,7 @@ def stopped(directory: Path) -> bool:
 
 
 def run_id(url: str) -> str:
-    with redis.Redis.from_url(url) as client:
+    with plain_client(url) as client:
         return str(client.info("server")["run_id"])
 
 
@@ -171,27 +171,27 @@ def test_a_forked_child_counts_as_a_user(directory: Path) -> None:
 def test_nobody_is_handed_a_server_that_is_about_to_stop(directory: Path) -> None:
     with users(directory, 3, script=JOIN_AND_LEAVE) as everyone:
         assert [user.line() for user in everyone] == ["done"] * 3
-    with redis.Redis.from_url(embedded.ensure(directory)) as client:
+    with plain_client(embedded.ensure(directory)) as client:
         assert client.get("turns") == b"36"
 
 
 @pytest.mark.parametrize(("persist", "found"), [(True, b"kept"), (False, None)])
 def test_data_survive_a_restart_only_when_asked_to(directory: Path, persist: bool, found: bytes | None) -> None:
-    with redis.Redis.from_url(embedded.ensure(directory, persist=persist)) as client:
+    with plain_client(embedded.ensure(directory, persist=persist)) as client:
         client.set("note", "kept")
     embedded.leave(directory)
     assert stopped(directory)
-    with redis.Redis.from_url(embedded.ensure(directory, persist=persist)) as client:
+    with plain_client(embedded.ensure(directory, persist=persist)) as client:
         assert client.get("note") == found
 
 
 def test_a_server_that_still_loads_its_data_does_not_count_as_serving(directory: Path) -> None:
-    with redis.Redis.from_url(embedded.ensure(directory)) as client:
+    with plain_client(embedded.ensure(directory)) as client:
         for number in range(3_000):
             client.set(f"key:{number}", "some value")
     embedded.leave(directory)
     assert stopped(directory)
-    port = embedded_server.free_port()
+    port = free_port()
     # A second in all; it has an ear for clients after every 1,024 commands.
     command = [str(embedded.server_binary()), "--port", str(port), "--appendonly", "yes", "--key-load-delay", "250"]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL) as process:
@@ -277,7 +277,7 @@ def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = iter([taken.getsockname()[1], embedded_server.free_port()])
+        ports = iter([taken.getsockname()[1], free_port()])
         monkeypatch.setattr(embedded_server, "free_port", lambda: next(ports))
         with supervised(directory) as supervisor:
             assert supervisor.state
@@ -304,12 +304,14 @@ def test_a_server_that_dies_while_it_is_used_comes_back_on_its_port(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_supervisor, "CRASH_SECONDS", 0.0)
+    monkeypatch.setattr(embedded_server, "free_port", free_port)  # none that a connection could go out from meanwhile
     with supervised(directory) as supervisor:
         url, before = read_url(directory), supervisor.state
         assert before
+        dying = supervisor.process  # soon another
+        assert dying
         os.kill(before.pid, signal.SIGKILL)
-        assert supervisor.process
-        supervisor.process.wait(SECONDS)
+        dying.wait(SECONDS)
         # Asking waits for the restart rather than starting a second server.
         assert embedded.ensure(directory) == url
         assert run_id(url)
@@ -333,7 +335,7 @@ def test_the_data_are_for_this_user_alone(directory: Path) -> None:
 
 
 def test_the_server_does_not_evict_and_listens_on_this_machine_only(directory: Path) -> None:
-    with redis.Redis.from_url(embedded.ensure(directory)) as client:
+    with plain_client(embedded.ensure(directory)) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("bind") == {"bind": "127.0.0.1"}
         assert client.config_get("protected-mode") == {"protected-mode": "yes"}
@@ -405,7 +407,7 @@ class Foreground:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_redis_server_serves_in_the_foreground_until_it_is_told_to_stop(directory: Path, number: int) -> None:
-    port = embedded_server.free_port()
+    port = free_port()
     command = Foreground("--port", str(port), "--dir", str(directory))
     try:
         assert command.first_lines(3) == [
@@ -423,7 +425,7 @@ def test_redis_server_serves_in_the_foreground_until_it_is_told_to_stop(director
 
 
 def test_redis_server_ends_with_its_server(directory: Path) -> None:
-    command = Foreground("--port", str(embedded_server.free_port()), "--dir", str(directory))
+    command = Foreground("--port", str(free_port()), "--dir", str(directory))
     command.first_lines(3)
     state = read_state(directory)
     assert state
@@ -444,7 +446,7 @@ def test_redis_server_names_a_port_in_use(directory: Path) -> None:
 
 def test_redis_server_names_the_server_that_already_runs_there(directory: Path) -> None:
     url = embedded.ensure(directory)
-    status, _, errors = Foreground("--port", str(embedded_server.free_port()), "--dir", str(directory)).end()
+    status, _, errors = Foreground("--port", str(free_port()), "--dir", str(directory)).end()
     assert status == 1
     assert url in errors
     assert "--dir" in errors
