@@ -137,7 +137,8 @@ class Cluster:
         for number in range(nodes):
             place = Path(directory) / str(number)
             place.mkdir()
-            bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            # A node that a busy machine stops for some seconds is not taken for dead.
+            bus = ("--cluster-enabled", "yes", "--cluster-node-timeout", "60000", "--cluster-port", str(free_port()))
             self.nodes.append(PrivateServer(*bus, directory=str(place)))
 
     @property

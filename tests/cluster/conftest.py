@@ -1,12 +1,35 @@
 """A cluster of three primaries, and a primary behind two Sentinels: real servers, one set for a module."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.servers import Cluster, PrivateServer, Sentinel, server_directory
+
+PATIENCE = 60.0  # seconds; a node of a cluster, and a Sentinel, has a third of it
+
+
+@pytest.fixture(autouse=True)
+def patience(own_keys: None, settings: Any) -> None:
+    """What is well is asked with it; what hangs, ``hurried``."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": PATIENCE, "COMMAND_TIMEOUT": PATIENCE}
+
+
+@contextmanager
+def hurried(settings: Any, seconds: float = 0.8) -> Iterator[None]:
+    """The time that users have: for what does not answer anyway, since on a busy machine what is well may need longer.
+
+    Its connections are others than those of the patient.
+    """
+    before = settings.BERGIZI_REDIS
+    settings.BERGIZI_REDIS = {**before, "REQUEST_BUDGET": seconds, "COMMAND_TIMEOUT": seconds}
+    try:
+        yield
+    finally:
+        settings.BERGIZI_REDIS = before
 
 
 @pytest.fixture(scope="module")
