@@ -178,9 +178,9 @@ def test_a_killed_run_is_resumed_and_its_task_free_after_the_claims_life(
     with Terminal(
         "warm_cache", *words, DJANGO_SETTINGS_MODULE=settings, TEST_PREFIX=prefix, REDIS_URL=redis_url
     ) as console:
-        assert raw.blpop([f"{prefix}:begun"], timeout=60)
+        assert raw.blpop([f"{prefix}:begun"], timeout=50)
         raw.rpush(f"{prefix}:go", "one")
-        assert raw.blpop([f"{prefix}:begun"], timeout=60)
+        assert raw.blpop([f"{prefix}:begun"], timeout=50)
         os.kill(console.process.pid, 9)
         console.process.wait(60)
     claims = list(raw.scan_iter(match=f"{prefix}:warming:{{run}}:task:*"))

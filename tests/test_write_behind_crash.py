@@ -31,7 +31,7 @@ from bergizi_redis.cache.workers import Worker
 from bergizi_redis.cache.writes import WriteBehind
 from bergizi_redis.exceptions import RedisUnavailable
 from tests.nearness import until
-from tests.servers import PrivateServer, private_server
+from tests.servers import PrivateServer, plain_client, private_server
 
 committing = pytest.mark.django_db(transaction=True)
 GUARD = 60.0  # seconds until a test gives up, on a machine that may stand still for some
@@ -200,7 +200,7 @@ def test_a_killed_server_keeps_what_it_accepted(durable: bool, book: Book, setti
 
 def start_again(server: PrivateServer) -> None:
     server.start()
-    with redis.Redis.from_url(server.url, retry=None) as waiting:
+    with plain_client(server.url) as waiting:
         while True:
             try:
                 waiting.ping()
@@ -232,7 +232,7 @@ def test_a_worker_outlives_the_server(book: Book, settings: Any) -> None:
             running = other.submit(run_and_close, worker)
             assert killed.wait(GUARD)
             start_again(server)
-            with redis.Redis.from_url(server.url) as look:
+            with plain_client(server.url) as look:
                 shard = behind.all_shards()[0]
                 look.delete(shard.key("lease"))  # what its deadline does; the worker may take it up again itself
                 until(lambda: running.done() or not look.xlen(shard.key("stream")), "all is flushed")
