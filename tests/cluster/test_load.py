@@ -79,7 +79,7 @@ class Load:
         aims = {what: self.done[what] + more for what, more in (("reads", reads), ("hits", reads // 10), ("writes", 5))}
         with self.changed:
             served = self.changed.wait_for(
-                lambda: bool(self.failures) or all(self.done[what] >= aim for what, aim in aims.items()), 30
+                lambda: bool(self.failures) or all(self.done[what] >= aim for what, aim in aims.items()), 120
             )
         assert served, f"{self.done}, wanted {aims}"
 
@@ -107,7 +107,7 @@ def under_load(cache: TaggedRedisCache) -> Iterator[Load]:
     finally:
         load.over.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     if load.failures:
         raise load.failures[0]
 
@@ -131,7 +131,7 @@ def move(cluster: Cluster, slot: int, source: PrivateServer, target: PrivateServ
         new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
         old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
         while keys := old.execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
-            old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
+            old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 60_000, "REPLACE", "KEYS", *keys)
         new.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
         old.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 

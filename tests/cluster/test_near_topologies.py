@@ -26,7 +26,7 @@ from tests.spoken import WAYS, Spoken
 TENANTS = [f"sppg-{number}" for number in range(12)]  # spread over all three
 
 
-def caches_at(settings: Any, url: str, max_staleness: float = 10.0) -> tuple[TaggedRedisCache, TaggedRedisCache]:
+def caches_at(settings: Any, url: str, max_staleness: float = 60.0) -> tuple[TaggedRedisCache, TaggedRedisCache]:
     """The cache with a near one, and the same as another process sees it."""
     aliases = copy.deepcopy(settings.CACHES)
     aliases["default"] |= {"LOCATION": url, "OPTIONS": {"NEAR_CACHE": {"max_staleness": max_staleness}}}
@@ -40,14 +40,19 @@ def fresh_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(process, "_states", {})
     yield
     connections.disconnect_all()
-    assert not [thread for thread in threading.enumerate() if thread.name == "near cache"]
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "near cache"])
 
 
 def near_entries(cache: TaggedRedisCache) -> list[str]:
-    """The keys of one entry for each tenant, all of them near."""
+    """The keys of one entry for each tenant, all of them near at once: with a link that breaks, all are forgotten."""
     names = [menu.lookup(tenant, 1).address.key for tenant in TENANTS]
-    for tenant, name in zip(TENANTS, names, strict=True):
-        brought_near(cache, name, lambda tenant=tenant: menu.get_or_compute(tenant, 1, lambda: tenant))  # type: ignore[misc]
+
+    def all_are_near() -> bool:
+        for tenant in TENANTS:
+            menu.get_or_compute(tenant, 1, lambda tenant=tenant: tenant)  # type: ignore[misc]
+        return all(held(cache, name) for name in names)
+
+    until(all_are_near)
     return names
 
 
@@ -83,7 +88,7 @@ def move(slot: int, source: PrivateServer, target: PrivateServer, every: list[Pr
         there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ours)
         here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", theirs)
         while keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-            here.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            here.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 60_000, "KEYS", *keys)
         for node in (target, source, *every):
             with node.client() as client:
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", theirs)
@@ -135,8 +140,7 @@ def test_a_primary_that_is_replaced_is_not_believed_any_more(settings: Any, watc
     with watched.other.client() as client:
         client.execute_command("REPLICAOF", "127.0.0.1", watched.primary.port)
     with watched.other.client() as client:
-        while client.info("replication")["master_link_status"] != "up":
-            pass
+        until(lambda: client.info("replication")["master_link_status"] == "up")
         client.execute_command("REPLICAOF", "NO", "ONE")
     for sentinel in watched.sentinels:
         sentinel.name_primary(watched.other.port)

@@ -14,11 +14,13 @@ import pytest
 from redis.crc import key_slot
 
 from bergizi_redis import connections, keys
+from bergizi_redis.circuit import circuit_of
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from bergizi_redis.sessions.info import Session
-from tests.cluster.conftest import Watched
+from tests.cluster.conftest import Watched, hurried
+from tests.nearness import until
 from tests.servers import Cluster, PrivateServer
 from tests.sessionacts import PROFILE, TENANT
 
@@ -46,7 +48,8 @@ def impatient(settings: Any) -> None:
 
 
 def patient(settings: Any) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 5.0}
+    """Not so long that entries of a minute ago are not taken for ghosts."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 20.0}
 
 
 # Slots that move
@@ -74,7 +77,7 @@ class Move:
             old.execute_command("CLUSTER SETSLOT", self.slot, "MIGRATING", target)
             yield
             while found := old.execute_command("CLUSTER GETKEYSINSLOT", self.slot, 1):
-                old.execute_command("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "REPLACE", "KEYS", *found)
+                old.execute_command("MIGRATE", "127.0.0.1", self.target.port, "", 0, 60_000, "REPLACE", "KEYS", *found)
                 yield
             for node in (new, old):
                 node.execute_command("CLUSTER SETSLOT", self.slot, "NODE", target)
@@ -104,18 +107,17 @@ def test_a_session_whose_slot_moves_is_served_or_unavailable_and_never_gone(
     if barred:
         sessions.revoke_user("somebody else")  # so that the slot has more than one key
     one = made()
-    value = 0
-    save(one.key, value)
+    save(one.key, 0)
+    values = {0}  # of which the session has one: what had no time for its answer may have been saved
     impatient(settings)
-    for _ in Move(cluster, keys.session(one.sid)).steps():
+    for number, _ in enumerate(Move(cluster, keys.session(one.sid)).steps(), 1):
         found = served(lambda: SessionStore(one.key).load())
-        assert found is None or found["n"] == value, found
+        assert found is None or found["n"] in values, found
         info = served(lambda: [sessions.validate_session(one.key)])
         assert info is None or info[0] is not None
-        if served(partial(save, one.key, value + 1)):
-            value += 1
+        values = {number} if served(partial(save, one.key, number)) else {*values, number}
     patient(settings)
-    assert SessionStore(one.key)["n"] == value
+    assert SessionStore(one.key)["n"] in values
     sessions.revoke_user(SARI)
     assert sessions.validate_session(one.key) is None
 
@@ -154,7 +156,7 @@ def follow(replica: PrivateServer, primary: PrivateServer) -> None:
         client.config_set("repl-diskless-sync-delay", 0)
     with replica.client() as client:
         client.replicaof("127.0.0.1", str(primary.port))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while client.info("replication")["master_link_status"] != "up":
             assert time.monotonic() < deadline
             os.sched_yield()
@@ -182,18 +184,26 @@ def test_a_revocation_that_a_replica_has_confirmed_survives_the_failover(at: Any
     assert sessions.validate_session(other.key) is None
 
 
+def is_told() -> bool:
+    """That no replica has confirmed it; or, on a busy machine, that there was no time to ask."""
+    circuit_of(connections.client("default").connection_pool).answered()  # the whole time again: a probe's is too short
+    with pytest.raises((sessions.NotReplicated, RedisUnavailable)) as caught:
+        sessions.revoke_user(SARI, wait_replicas=1)
+    return "0 of 1 replicas" in str(caught.value)
+
+
 def test_one_that_no_replica_has_confirmed_holds_and_says_so(at: Any, watched: Watched, settings: Any) -> None:
     """A fail-over forgets it, as it was said that it might; called again it holds there, too."""
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 0.5}
     at(watched.url)
     follow(watched.other, watched.primary)
     one = made()
     with watched.primary.client() as client:
-        client.wait(1, 10_000)
+        client.set("a write of this connection", "for WAIT to wait for, and all before it")
+        assert client.wait(1, 60_000) == 1
     with watched.other.client() as client:
         client.replicaof("NO", "ONE")  # cut off
-    with pytest.raises(sessions.NotReplicated, match="0 of 1 replicas"):
-        sessions.revoke_user(SARI, wait_replicas=1)
+    with hurried(settings, 0.5):  # it waits for the replica for half of that
+        until(is_told)
     assert sessions.validate_session(one.key) is None
     fail_over(watched)
     assert sessions.validate_session(one.key) is not None
