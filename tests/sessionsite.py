@@ -18,6 +18,7 @@ from tests.sessionacts import PROFILE, TENANT
 
 SARI, OTHER = "sari", "budi"
 PATIENCE = {"REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}  # s: a busy machine's stall is no outage
+PATIENCE_WITH_NODES = {"REQUEST_BUDGET": 60.0, "COMMAND_TIMEOUT": 60.0}  # a node has a third of it
 
 
 def counted(tenant: str) -> DayCounts:

@@ -5,19 +5,11 @@ stays listed, and when a revocation is counted twice: each was tried.
 """
 
 from contextlib import ExitStack
-from typing import Any
-
-import pytest
 
 from tests.sessionload import problems
 from tests.sessionvisitors import Process, visited
 
 PROCESSES, THREADS = 2, 3
-
-
-@pytest.fixture(autouse=True)
-def patience(settings: Any) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
 
 
 def test_everything_is_as_it_must_be_after_a_mixed_load(redis_url: str, prefix: str) -> None:

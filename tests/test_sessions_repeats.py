@@ -6,6 +6,7 @@ session stays on the lists, its log-out is neither counted nor told, and a chang
 """
 
 import copy
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -38,13 +39,18 @@ def lose(server: PrivateServer, settings: Any) -> Iterator[Lose]:
 
     def serve(link: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as back:
-            while asked := link.recv(65536):
-                back.sendall(asked)
-                answer = back.recv(65536)
-                if losing.is_set():
-                    losing.clear()
-                    return
-                link.sendall(answer)
+            while True:  # a command, and an answer, may come in pieces
+                ready, _, _ = select.select([link, back], [], [])
+                if link in ready:
+                    if not (asked := link.recv(65536)):
+                        return
+                    back.sendall(asked)
+                if back in ready:
+                    answer = back.recv(65536)
+                    if losing.is_set():
+                        losing.clear()
+                        return
+                    link.sendall(answer)
 
     with proxy(serve) as running:
         caches = copy.deepcopy(settings.CACHES)

@@ -24,6 +24,7 @@ from bergizi_redis.sessions import asking
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
 from tests.servers import Cluster, PrivateServer, server_directory
+from tests.sessionsite import PATIENCE_WITH_NODES
 from tests.spoken import WAYS
 
 TENANT, USER = "sppg-1", "user1"
@@ -100,6 +101,7 @@ def watch(nodes: tuple[str, list[PrivateServer]], settings: Any, monkeypatch: py
     caches = copy.deepcopy(settings.CACHES)
     caches["default"]["LOCATION"] = url
     settings.CACHES = caches
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, **PATIENCE_WITH_NODES}
     for server in servers:
         with server.client() as client:
             for path in SCRIPTS.glob("session_*.lua"):

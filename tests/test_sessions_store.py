@@ -419,14 +419,14 @@ def test_the_life_in_redis_is_the_age_of_the_cookie(raw: "redis.Redis", expiry: 
 
 
 def test_an_expiry_at_a_moment_is_the_sessions_end_in_redis(raw: "redis.Redis") -> None:
-    """By whole seconds, as Django counts them; and later by as long as the save was on its way."""
+    """By whole seconds, as Django counts them, and ms of Redis; and later by as long as the save was on its way."""
     session, began = SessionStore(), timezone.now()
     end = began + timedelta(hours=2)
     session.set_expiry(end)
     session.save()
     key = keys.session(session.sid or "")
     on_its_way = int(raw.hget(key, "@seen") or 0) / 1000 - began.timestamp()
-    assert -1 <= raw.pexpiretime(key) / 1000 - end.timestamp() <= on_its_way
+    assert -1.01 < raw.pexpiretime(key) / 1000 - end.timestamp() <= on_its_way
     assert session.get_expiry_age() <= 2 * 3600
 
 
