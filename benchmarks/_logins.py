@@ -20,7 +20,7 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
-from _bench import PREFIX, URL
+from _bench import PATIENCE, PREFIX, URL
 
 LIMIT = 5
 RIGHT, WRONG = "the right one, 1937", "not the right one"
@@ -53,7 +53,7 @@ PEERS = {
         ("bergizi_redis",),
         ("bergizi_redis.security.backends.LockoutModelBackend",),
         ("bergizi_redis.security.middleware.LockoutMiddleware",),
-        settings={"BERGIZI_REDIS": {"KEY_PREFIX": PREFIX, "LOCKOUT_ATTEMPTS": LIMIT}},
+        settings={"BERGIZI_REDIS": {"KEY_PREFIX": PREFIX, "LOCKOUT_ATTEMPTS": LIMIT, **PATIENCE}},
     ),
     "django-axes, cache": Peer(
         **AXES, settings={**AXES_SETTINGS, "AXES_HANDLER": "axes.handlers.cache.AxesCacheHandler"}

@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import repeat
 from typing import Any
 
-from _bench import PREFIX, URL
+from _bench import PATIENCE, PREFIX, URL
 from _engines import ENGINES, database
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
@@ -27,7 +27,7 @@ def configure(name: str, way: str, place: str) -> None:
     engine = ENGINES[name]
     settings.configure(
         ALLOWED_HOSTS=["*"],
-        BERGIZI_REDIS={"KEY_PREFIX": PREFIX},
+        BERGIZI_REDIS={"KEY_PREFIX": PREFIX, **PATIENCE},
         CACHES={"default": {"BACKEND": engine.cache, "LOCATION": URL, "KEY_PREFIX": PREFIX}},
         DATABASES={"default": database(name, place, way)},
         INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *engine.apps],

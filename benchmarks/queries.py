@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from _bench import OURS, PREFIX, URL, Size, benchmark, is_installed, prefix_for_cacheops, size_asked
+from _bench import OURS, PATIENCE, PREFIX, URL, Size, benchmark, is_installed, prefix_for_cacheops, size_asked
 from _child import Child, serve
 from _measure import Times, bar, code, lines, show, spent_on
 
@@ -48,7 +48,7 @@ class Site:
             SECRET_KEY="benchmark",
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
             CACHES={"default": {**cache, "OPTIONS": options} if options else cache},
-            BERGIZI_REDIS={"KEY_PREFIX": f"{PREFIX}-{len(name)}"},
+            BERGIZI_REDIS={"KEY_PREFIX": f"{PREFIX}-{len(name)}", **PATIENCE},
             **more,
         )
         django.setup()

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
-from _bench import Size, size_asked, versions
+from _bench import PATIENCE, Size, size_asked, versions
 from _measure import bar, code, lines, progress
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def configure(url: str) -> None:
     settings.configure(
         INSTALLED_APPS=["bergizi_redis"],
         SECRET_KEY="benchmark",
+        BERGIZI_REDIS=PATIENCE,
         SESSION_ENGINE="bergizi_redis.sessions.backend",
         CACHES={"default": {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": url}},
         USE_TZ=True,

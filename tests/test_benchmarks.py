@@ -19,12 +19,13 @@ def run(*arguments: str, redis_url: str, prefix: str = "bench-tests") -> "subpro
         **os.environ,
         "REDIS_URL": redis_url,
         "BENCH_PREFIX": prefix,
+        "BENCH_PATIENCE": "yes",
         "PYTHONPATH": str(BENCHMARKS.parent),
         "PYTHONWARNINGS": "default",
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
 
 

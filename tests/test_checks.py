@@ -435,6 +435,7 @@ def test_djangos_session_middleware_is_worth_a_word(settings: Any) -> None:
 def deployed(settings: Any) -> Callable[[PrivateServer], list[CheckMessage]]:
     def ask(server: PrivateServer) -> list[CheckMessage]:
         settings.CACHES = {"default": {"BACKEND": TAGGED, "LOCATION": server.url}}
+        settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
         try:
             return check_servers()
         finally:

@@ -317,7 +317,7 @@ def run(place: Path, *arguments: str, stdin: str = "") -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "config.settings"}
     ended = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
-        cwd=place, env=environment, input=stdin, capture_output=True, text=True, timeout=120,
+        cwd=place, env=environment, input=stdin, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert ended.returncode == 0, f"{arguments}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
@@ -361,7 +361,7 @@ def test_each_line_of_the_settings_may_be_taken_out(tmp_path: Path, line: str) -
 OVERRIDES = """
 for _alias in CACHES.values():
     _alias.update(LOCATION={url!r}, KEY_PREFIX={prefix!r})
-BERGIZI_REDIS["KEY_PREFIX"] = {prefix!r}
+BERGIZI_REDIS.update(KEY_PREFIX={prefix!r}, REQUEST_BUDGET=20.0, COMMAND_TIMEOUT=20.0)
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 """
 

@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError
 
 from bergizi_redis.exchange import Exchange, aspeak, evaluate, speak
 from bergizi_redis.scripts.script import script
+from tests.servers import plain_client
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
@@ -17,11 +17,11 @@ def say(request: pytest.FixtureRequest, redis_url: str) -> Any:
     """Speak an exchange and return its result."""
 
     def blocking(exchange: Exchange[Any]) -> Any:
-        with redis.Redis.from_url(redis_url) as client:
+        with plain_client(redis_url) as client:
             return speak(exchange, client)
 
     async def awaiting(exchange: Exchange[Any]) -> Any:
-        async with redis.asyncio.Redis.from_url(redis_url) as client:
+        async with redis.asyncio.Redis.from_url(redis_url, socket_timeout=60, socket_connect_timeout=60) as client:
             return await aspeak(exchange, client)
 
     return blocking if request.param == "blocking" else lambda exchange: asyncio.run(awaiting(exchange))

@@ -91,7 +91,8 @@ def test_whatever_follows_the_scheme_is_read_or_refused_clearly(scheme: str, res
 
 
 @given(
-    password=st.text(min_size=6), url=st.sampled_from(["redis://:{}@h:x/0", "redis+sentinel://:{}@h", "{}", "x://{}"])
+    password=st.text(min_size=6).filter(lambda text: "://" not in text),  # a scheme is what an error does quote
+    url=st.sampled_from(["redis://:{}@h:x/0", "redis+sentinel://:{}@h", "{}", "x://{}"]),
 )
 def test_no_error_quotes_a_password(password: str, url: str) -> None:
     assert password not in error_of(url.format(password)) or password in error_of(url.format("other1"))
