@@ -50,7 +50,7 @@ def test_the_list_can_be_filtered_by_status(planner: Client) -> None:
 
 def test_a_menu_is_planned_read_and_changed(planner: Client) -> None:
     dishes = dish_ids(planner)[:3]
-    fields = {"name": "Menu API", "day": "2026-12-24", "portions": 300, "dishes": dishes}
+    fields = {"name": "Menu API", "day": "2126-12-24", "portions": 300, "dishes": dishes}
     created = planner.send_json("POST", "/api/menus/", fields)
     assert created.status == 201
     address = created.headers["Location"]
