@@ -40,7 +40,7 @@ hypothesis.settings.load_profile("busy")
 # A step that took long is no finding, and asyncio's words about it would be among those that a test looks at.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
-ABOUT_TIME = {"test_cache_outage", "test_sentinel"}
+ABOUT_TIME = {"test_sentinel"}
 PATIENCE = 20.0  # seconds; a busy machine may stop for some
 HEALTH_DEADLINE = health.DEADLINE
 
