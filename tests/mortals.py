@@ -57,7 +57,7 @@ def mortals(url: str, skew: float = 0) -> Iterator[Mortals]:
         assert running.process.stdout is not None
         running.process.stdin.close()
         running.process.stdout.close()
-        running.process.wait(20)
+        running.process.wait(60)
 
 
 def die() -> None:

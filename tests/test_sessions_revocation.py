@@ -383,9 +383,6 @@ def test_a_servers_clock_that_went_back_does_not_matter(raw: "redis.Redis") -> N
 CHILD = """
 import os, signal, sys, django
 django.setup()
-from django.conf import settings
-from tests.sessionsite import PATIENCE
-settings.BERGIZI_REDIS = PATIENCE
 from bergizi_redis.sessions import asking, service
 asked = 0
 def counted(exchange, client):
