@@ -30,15 +30,31 @@ def held(cache: TaggedRedisCache, name: str) -> bool:
     return found is not None
 
 
+def at_rest(cache: TaggedRedisCache) -> bool:
+    """Whether the link has nothing to read: a read in the midst of a fill may have asked for another."""
+    assert cache.near is not None
+    return not cache.near.mirror._fills
+
+
 def brought_near(cache: TaggedRedisCache, name: str, read: Callable[[], Any]) -> Any:
-    """Read until the entry is near; what the last read gave."""
+    """Read until the entry is near, and nothing on its way any more; what the last read gave."""
 
     def try_it() -> list[Any]:
         value = read()
-        return [value] if held(cache, name) else []
+        return [value] if held(cache, name) and at_rest(cache) else []
 
     return until(try_it, f"{name} is near")[0]
 
 
 def gone(cache: TaggedRedisCache, name: str) -> None:
     until(lambda: not held(cache, name), f"{name} is forgotten")
+
+
+def read_until(happened: threading.Event, read: Callable[[], Any]) -> None:
+    """Read again from time to time: where the link could not be opened in its second, a later read opens it."""
+
+    def try_it() -> bool:
+        read()
+        return happened.wait(1)
+
+    until(try_it, "what the link was to do")

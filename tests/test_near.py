@@ -24,17 +24,18 @@ import redis
 from django.core.cache import caches
 
 from bergizi_redis import connections
+from bergizi_redis.budget import within
 from bergizi_redis.cache import fences, process
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import Domain, menu
 from bergizi_redis.cache.near import links
-from bergizi_redis.cache.near.link import Broken
+from bergizi_redis.cache.near.link import Broken, Refused
 from bergizi_redis.cache.near.links import Links
 from bergizi_redis.cache.near.mirror import Fill, Mirror
 from bergizi_redis.cache.near.watch import Watch
 from bergizi_redis.exchange import speak
-from tests.nearness import brought_near, gone, held, until
+from tests.nearness import at_rest, brought_near, gone, held, read_until, until
 from tests.proxies import holding
 from tests.servers import PrivateServer, free_port
 from tests.spoken import WAYS, Spoken
@@ -51,7 +52,7 @@ def near_settings(settings: Any, url: str = "", **near: Any) -> None:
     aliases = copy.deepcopy(settings.CACHES)
     aliases["other"] = copy.deepcopy(aliases["default"])
     aliases["other"]["LOCATION"] = aliases["other"]["LOCATION"] + "?client_name=other"
-    aliases["default"]["OPTIONS"] = {"NEAR_CACHE": {"max_staleness": 10.0} | near}
+    aliases["default"]["OPTIONS"] = {"NEAR_CACHE": {"max_staleness": 60.0} | near}
     if url:
         aliases["default"]["LOCATION"] = url
     settings.CACHES = aliases
@@ -62,7 +63,7 @@ def fresh_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(process, "_states", {})
     yield
     connections.disconnect_all()
-    assert not [thread for thread in threading.enumerate() if thread.name == "near cache"]
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "near cache"])
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_hit_asks_the_server_nothing(spoken: Spoken, near: str, cache: TaggedR
 
 
 def test_domains_and_functions_are_near_too(cache: TaggedRedisCache, commands: Commands) -> None:
-    @cached(timeout=60, tags=["menus"])
+    @cached(timeout=600, tags=["menus"])
     def answer(number: int) -> int:
         return number
 
@@ -195,7 +196,7 @@ def test_a_fill_under_way_when_this_process_invalidates_is_void(
 
     def late(self: Mirror, fill: Fill, *args: Any) -> None:
         reply_is_here.set()
-        go_on.wait(10)
+        go_on.wait(60)
         arrived(self, fill, *args)
 
     completed = threading.Event()
@@ -208,11 +209,10 @@ def test_a_fill_under_way_when_this_process_invalidates_is_void(
     monkeypatch.setattr(Mirror, "arrived", late)
     monkeypatch.setattr(Mirror, "completed", completing)
     cache.set("k", "old", 60, tags=TAGS)
-    assert cache.get("k") == "old"
-    assert reply_is_here.wait(10)
+    read_until(reply_is_here, lambda: cache.get("k"))
     cache.invalidate_tags(["menus"])
     go_on.set()
-    assert completed.wait(10)
+    assert completed.wait(60)
     assert not held(cache, cache.made("k"))
     assert cache.get("k") is None
 
@@ -237,8 +237,7 @@ def test_a_push_between_reply_and_store_is_heeded(
     monkeypatch.setattr(Mirror, "arrived", late)
     monkeypatch.setattr(Mirror, "changed", heard)
     cache.set("k", "old", 60, tags=TAGS)
-    assert cache.get("k") == "old"
-    assert told.wait(10)
+    read_until(told, lambda: cache.get("k"))
     assert cache.get("k") is None
 
 
@@ -259,9 +258,12 @@ def test_a_fill_that_comes_late_is_harmless(
 
     monkeypatch.setattr(Watch, "submit", late)
     monkeypatch.setattr(Mirror, "completed", completing)
-    cache.set("k", "old", 60, tags=TAGS)
-    assert cache.get("k") == "old"
-    assert completed.wait(10)
+
+    def read() -> None:
+        cache.set("k", "old", 60, tags=TAGS)
+        assert cache.get("k") == "old"
+
+    read_until(completed, read)
     assert not held(cache, cache.made("k"))
     assert cache.get("k") is None
 
@@ -309,7 +311,7 @@ def test_a_fence_of_another_process_is_never_valid(
     cache: TaggedRedisCache, other: TaggedRedisCache, near: str, raw: "redis.Redis"
 ) -> None:
     versions, writer = list(cache.state.hints[near]), fences.new_writer()
-    speak(fences.put_up(versions[-1:], writer, 30), raw)
+    speak(fences.put_up(versions[-1:], writer, 600), raw)
     gone(cache, near)
     for _ in range(3):
         assert cache.get_or_set("k", "new", 60, tags=TAGS) == "new"
@@ -320,7 +322,7 @@ def test_a_fence_of_another_process_is_never_valid(
 
 def test_a_fence_of_this_process_is_heeded_at_once(cache: TaggedRedisCache, near: str, deaf: None) -> None:
     versions, writer = list(cache.state.hints[near]), fences.new_writer()
-    cache.ask(fences.put_up(versions, writer, 30), bumped=versions)
+    cache.ask(fences.put_up(versions, writer, 600), bumped=versions)
     assert cache.get("k") is None
     cache.ask(fences.take_down(versions, writer), bumped=versions)
     assert cache.get("k") is None
@@ -337,10 +339,10 @@ def test_the_bound_in_bytes_holds_and_what_is_read_again_stays(settings: Any, co
     near_settings(settings, max_bytes=20_000)
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
     assert cache.near is not None
-    cache.set("favourite", "x" * 500, 60, tags=TAGS)
+    cache.set("favourite", "x" * 500, 600, tags=TAGS)
     brought_near(cache, cache.made("favourite"), lambda: cache.get("favourite"))
     for number in range(40):
-        cache.set(f"k{number}", "x" * 500, 60, tags=TAGS)
+        cache.set(f"k{number}", "x" * 500, 600, tags=TAGS)
         cache.get(f"k{number}")  # once, so that it is near without having been read there
         until(lambda number=number: held(cache, cache.made(f"k{number}")))  # type: ignore[misc]
         before = cache.stats()["near_hits"]
@@ -348,9 +350,9 @@ def test_the_bound_in_bytes_holds_and_what_is_read_again_stays(settings: Any, co
         assert cache.stats()["near_hits"] == before + 1
         assert cache.near.bytes <= 20_000
     assert not held(cache, cache.made("k0"))
-    cache.set("large", os.urandom(30_000), 60, tags=TAGS)
+    cache.set("large", os.urandom(30_000), 600, tags=TAGS)
     large = cache.made("large")
-    until(lambda: cache.get("large") and large in cache.near._records)  # type: ignore[union-attr]
+    until(lambda: cache.get("large") and large in cache.near._records and at_rest(cache))  # type: ignore[union-attr]
     assert not held(cache, large)
     with commands() as log:
         assert cache.get("large") == cache.get("large")
@@ -370,11 +372,11 @@ def test_threads_and_tasks_on_a_cold_key(cache: TaggedRedisCache, other: TaggedR
     barrier = threading.Barrier(threads)
 
     def read(_: int) -> Any:
-        barrier.wait(10)
-        return cache.get_or_set("k", lambda: truth[0], 60, tags=TAGS)
+        barrier.wait(60)
+        return cache.get_or_set("k", lambda: truth[0], 600, tags=TAGS)
 
     async def reads() -> list[Any]:
-        tasks = (cache.aget_or_set("k", lambda: truth[0], 60, tags=TAGS) for _ in range(threads))
+        tasks = (cache.aget_or_set("k", lambda: truth[0], 600, tags=TAGS) for _ in range(threads))
         return await asyncio.gather(*tasks)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -388,20 +390,20 @@ def test_threads_and_tasks_on_a_cold_key(cache: TaggedRedisCache, other: TaggedR
 
 
 def test_a_link_that_has_not_proven_itself_lately_is_not_believed(settings: Any) -> None:
-    near_settings(settings, max_staleness=60.0)  # so that the next probe is far off
+    near_settings(settings, max_staleness=3600.0)  # so that the next probe is far off
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
     assert cache.near is not None
     cache.set("k", "old", 60, tags=TAGS)
     brought_near(cache, cache.made("k"), lambda: cache.get("k"))
-    cache.near.mirror.proven -= 30
+    cache.near.mirror.proven -= 3000
     assert held(cache, cache.made("k"))
-    cache.near.mirror.proven -= 31
+    cache.near.mirror.proven -= 601
     assert not held(cache, cache.made("k"))
 
 
 def test_a_half_open_link_serves_no_longer_than_stated(settings: Any, server: PrivateServer) -> None:
     with holding(server.port) as (proxy, release):
-        near_settings(settings, proxy.url, max_staleness=0.2)
+        near_settings(settings, proxy.url, max_staleness=0.4)
         cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
         other: TaggedRedisCache = caches["other"]  # type: ignore[assignment]
         cache.set("k", "old", 60, tags=TAGS)
@@ -410,6 +412,7 @@ def test_a_half_open_link_serves_no_longer_than_stated(settings: Any, server: Pr
         release.clear()
         other.invalidate_tags(["menus"])  # the push is swallowed
         gone(cache, name)
+        release.set()
         assert cache.get("k") is None
         connections.disconnect_all()
 
@@ -458,7 +461,8 @@ def test_what_is_owed_to_a_dead_server_is_not_served(settings: Any, server: Priv
     for key in ("k", "unrelated"):
         brought_near(cache, cache.made(key), lambda key=key: cache.get(key))  # type: ignore[misc]
     server.pause()
-    cache.delete("k")
+    with within(0.1):  # what follows finds a server that was silent a moment ago
+        cache.delete("k")
     assert cache.get("k") is None
     assert held(cache, cache.made("unrelated"))
     assert cache.get("unrelated") is None  # nothing is read before the debt is settled
@@ -473,7 +477,7 @@ def test_a_user_who_may_not_track_reads_from_redis_and_is_told_once(
     lost, tries = Links.lost, []
 
     def failed(self: Links, node: str, error: Broken) -> None:
-        tries.append(error)
+        tries.append(isinstance(error, Refused))
         lost(self, node, error)
 
     monkeypatch.setattr(Links, "lost", failed)
@@ -484,7 +488,7 @@ def test_a_user_who_may_not_track_reads_from_redis_and_is_told_once(
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
     cache.set("k", "old", 60, tags=TAGS)
     with caplog.at_level(logging.WARNING, "bergizi_redis.cache"):
-        until(lambda: cache.get("k") == "old" and len(tries) >= 3)
+        until(lambda: cache.get("k") == "old" and sum(tries) >= 3)
     assert [record.action for record in caplog.records] == ["near_cache_refused"]  # type: ignore[attr-defined]
     assert "+client|tracking" in caplog.text
     cache.invalidate_tags(["menus"])
@@ -497,19 +501,20 @@ import django
 from django.conf import settings
 settings.configure(CACHES={"default": {
     "BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": sys.argv[1], "KEY_PREFIX": sys.argv[2],
-    "OPTIONS": {"NEAR_CACHE": True}}}, BERGIZI_REDIS={"KEY_PREFIX": sys.argv[2]}, INSTALLED_APPS=[])
+    "OPTIONS": {"NEAR_CACHE": {"max_staleness": 60.0}}}},
+    BERGIZI_REDIS={"KEY_PREFIX": sys.argv[2], "REQUEST_BUDGET": 20.0}, INSTALLED_APPS=[])
 django.setup()
 from django.core.cache import cache
 
 def near(value):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not cache.near.find(cache.made("k")):
-        assert cache.get_or_set("k", value, 60, tags=["menus"]) == value
+        assert cache.get_or_set("k", value, 600, tags=["menus"]) == value
         assert time.monotonic() < deadline
     assert cache.get("k") == value
 
 def gone():
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while cache.near.find(cache.made("k")):
         assert time.monotonic() < deadline
 
@@ -549,6 +554,6 @@ def test_workers_forked_after_the_application_has_read_have_links_of_their_own(r
     ran = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning:__main__", "-c", FORKING,
          redis_url, prefix],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
