@@ -202,6 +202,7 @@ def test_a_forgotten_script_costs_one_round_trip_more_and_no_error(
 
 
 def test_the_cost_of_computing_and_the_time_are_kept_with_the_entry(cache: TaggedRedisCache, raw: Any) -> None:
+    began, start = time.time(), time.perf_counter()
     with cache.lookup("k", tags=["menus"]) as entry:
         until = time.perf_counter() + 0.02
         while time.perf_counter() < until:
@@ -209,5 +210,5 @@ def test_the_cost_of_computing_and_the_time_are_kept_with_the_entry(cache: Tagge
         entry.store(1)
     envelope = unpack(raw.get(cache.made("k")))
     assert envelope is not None
-    assert 20 <= envelope.cost < 5_000
-    assert abs(envelope.created - time.time()) < 60
+    assert 20 <= envelope.cost <= 1000 * (time.perf_counter() - start)
+    assert int(began) <= envelope.created <= time.time()

@@ -191,7 +191,9 @@ def test_a_forked_child_counts_from_nothing(cache: TaggedRedisCache) -> None:
 CHILD = """
 import sys, django
 django.setup()
+from bergizi_redis.cache import fleet
 from bergizi_redis.cache.domains import menu
+fleet.send_all.__defaults__ = (20.0,)  # a busy machine's server needs more than the usual half second
 for _ in range(int(sys.argv[1])):
     menu.get("sppg-a", 1)
 """
@@ -199,12 +201,12 @@ for _ in range(int(sys.argv[1])):
 
 def test_two_processes_add_up_when_they_end(server: PrivateServer, settings: Any) -> None:
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": ""}}  # as the children's own settings
-    settings.BERGIZI_REDIS = {}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "KEY_PREFIX": ""}
     children = [
         subprocess.Popen([sys.executable, "-c", CHILD, str(reads)], env=django_environment(REDIS_URL=server.url))
         for reads in (30, 12)
     ]
-    assert [child.wait(60) for child in children] == [0, 0]
+    assert [child.wait(240) for child in children] == [0, 0]
     menu.get("sppg-a", 1)
     cache: Any = caches["default"]
     told = cache.stats(fleet=True)
@@ -235,11 +237,13 @@ def test_a_minute_rolls(sender: Sender, raw: "redis.Redis", prefix: str) -> None
 
 
 def test_buckets_end(raw: "redis.Redis", prefix: str, cache: TaggedRedisCache) -> None:
+    began = time.time()
     cache.get("k")
     assert cache.send_stats()
     lives = {key.decode().rsplit(":", 1)[1].split(".")[0]: raw.ttl(key) for key in raw.scan_iter(f"{prefix}*:cache:*")}
-    assert 3_600 <= lives["minute"] <= 3_660
-    assert 26 * 3600 <= lives["hour"] <= 27 * 3600
+    gone = time.time() - began + 1
+    assert 3_600 - gone <= lives["minute"] <= 3_660
+    assert 26 * 3600 - gone <= lives["hour"] <= 27 * 3600
 
 
 class Cut(redis.exceptions.TimeoutError):
@@ -345,7 +349,7 @@ def test_without_requests_it_rides_behind_a_use_of_the_cache(cache: TaggedRedisC
     else:
         asyncio.run(cache.aset("k", 1))
     assert cache.sender.sent == 1
-    assert speak(read_fleet(cache.key_prefix, 1, time.time()), raw)["", ""]["misses"] == 1
+    assert speak(read_fleet(cache.key_prefix, 60, time.time()), raw)["", ""]["misses"] == 1
 
 
 def test_a_failure_to_send_is_no_failure_of_the_read(cache: TaggedRedisCache, raw: "redis.Redis", prefix: str) -> None:
@@ -371,8 +375,8 @@ def test_the_end_of_the_process_does_not_wait_for_a_silent_server(server: Privat
     assert cache.sender.waiting
 
 
-def test_it_can_be_switched_off(settings: Any, prefix: str) -> None:
-    settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "STATS_EVERY": 0}
+def test_it_can_be_switched_off(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "STATS_EVERY": 0}
     cache: Any = caches["default"]
     cache.get("k")
     assert cache.sender.due == cache.sender.late == float("inf")

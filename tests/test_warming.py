@@ -192,7 +192,7 @@ def test_a_failing_warmer_stops_no_other(concurrency: int) -> None:
 
 def test_as_many_run_at_a_time_as_asked_for() -> None:
     meeting = threading.Barrier(3)
-    results = list(run([task(lambda tenant: meeting.wait(10)) for _ in range(6)], concurrency=3))
+    results = list(run([task(lambda tenant: meeting.wait(60)) for _ in range(6)], concurrency=3))
     assert [result.error for result in results] == [None] * 6
 
 
@@ -212,7 +212,7 @@ def test_each_thread_closes_its_database_connections(monkeypatch: pytest.MonkeyP
 def test_stopping_lets_those_under_way_end_and_starts_no_other(concurrency: int) -> None:
     stopping = threading.Event()
     meeting = threading.Barrier(concurrency, action=stopping.set)
-    results = run([task(lambda tenant: meeting.wait(10)) for _ in range(9)], concurrency=concurrency, stopping=stopping)
+    results = run([task(lambda tenant: meeting.wait(60)) for _ in range(9)], concurrency=concurrency, stopping=stopping)
     assert len(list(results)) == concurrency
 
 
@@ -222,7 +222,7 @@ def test_leaving_early_starts_no_other(concurrency: int) -> None:
     gate = threading.Semaphore(concurrency)
 
     def step(tenant: str) -> None:
-        assert gate.acquire(timeout=10)
+        assert gate.acquire(timeout=60)
         begun.append(tenant)
 
     results = run([task(step) for _ in range(9)], concurrency=concurrency)
@@ -289,7 +289,7 @@ def test_outside_the_main_thread_it_runs_all_the_same(tenants: None) -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(warmed("suite.shared")[0]))
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert codes == [0]
 
 
@@ -329,7 +329,7 @@ def test_ctrl_c_waits_for_those_under_way_and_exits_130(
     names = [word for number in range(5) for word in ("--tenant", f"sppg-{number}")]
     with terminal(prefix, redis_url, "suite.held", "--concurrency", concurrency, *names) as console:
         for _ in range(int(concurrency)):
-            assert raw.blpop([f"{prefix}:begun"], timeout=20)
+            assert raw.blpop([f"{prefix}:begun"], timeout=50)
         console.interrupt()
         console.until("Stopping after the warmers under way")
         raw.rpush(f"{prefix}:go", *range(int(concurrency)))
@@ -341,7 +341,7 @@ def test_ctrl_c_waits_for_those_under_way_and_exits_130(
 @pytest.mark.parametrize("concurrency", ["1", "2"])
 def test_a_second_ctrl_c_leaves_them_behind(prefix: str, redis_url: str, raw: "redis.Redis", concurrency: str) -> None:
     with terminal(prefix, redis_url, "suite.held", "--concurrency", concurrency) as console:
-        assert raw.blpop([f"{prefix}:begun"], timeout=20)
+        assert raw.blpop([f"{prefix}:begun"], timeout=50)
         console.interrupt()
         console.until("Stopping after the warmers under way")
         console.interrupt()
