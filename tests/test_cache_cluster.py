@@ -38,6 +38,7 @@ def cluster() -> Iterator[Cluster]:
 def cache(cluster: Cluster, settings: Any) -> TaggedRedisCache:
     aliases = copy.deepcopy(settings.CACHES)
     aliases["default"]["LOCATION"] = cluster.url
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 60.0, "COMMAND_TIMEOUT": 60.0}  # 20 a node
     settings.CACHES = aliases
     return caches["default"]  # type: ignore[return-value]
 

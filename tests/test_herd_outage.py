@@ -206,6 +206,7 @@ def test_on_a_cluster_a_lease_lies_in_the_slot_of_its_entry(
 ) -> None:
     aliases = copy.deepcopy(settings.CACHES)
     aliases["default"]["LOCATION"] = cluster.url
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": 60.0, "COMMAND_TIMEOUT": 60.0}  # 20 a node
     settings.CACHES = aliases
     cache: TaggedRedisCache = caches["default"]  # type: ignore[assignment]
     raw: Redis = cache.client.get_client()
