@@ -229,6 +229,26 @@ def test_a_server_whose_supervisor_was_killed_is_adopted(directory: Path) -> Non
     assert stopped(directory)
 
 
+def test_an_orphan_on_a_busy_machine_has_time_to_answer(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded.ensure(directory)
+    orphaned = read_state(directory)
+    assert orphaned
+    os.kill(orphaned.supervisor, signal.SIGKILL)
+    assert locked(directory, "supervisor.lock", SECONDS)
+    given: list[float] = []
+
+    def asked(port: int, seconds: float = embedded_server.PROBE_SECONDS) -> int | None:
+        given.append(seconds)
+        return embedded_server.serving_pid(port, SECONDS)
+
+    monkeypatch.setattr(embedded_supervisor, "serving_pid", asked)
+    with supervised(directory) as supervisor:
+        embedded.leave(directory)
+        assert supervisor.state
+        assert supervisor.state.pid == orphaned.pid
+    assert given == [10.0]
+
+
 def test_an_orphan_that_does_not_answer_is_replaced(directory: Path) -> None:
     embedded.ensure(directory)
     orphaned = read_state(directory)
