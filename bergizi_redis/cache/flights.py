@@ -58,14 +58,16 @@ class Flight:
             self._landed.set_result(payload)
 
     def wait(self, seconds: float) -> bytes | None:
-        with _waiting_for(self):
+        with _waiting_for(self) as is_vain:
             try:
-                return self._landed.result(seconds)
+                return None if is_vain else self._landed.result(seconds)
             except Waited:
                 return None
 
     async def awaiting(self, seconds: float) -> bytes | None:
-        with _waiting_for(self):
+        with _waiting_for(self) as is_vain:
+            if is_vain:
+                return None
             try:
                 async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
                     return await asyncio.wrap_future(self._landed)
@@ -96,12 +98,13 @@ class Flight:
 
 
 @contextmanager
-def _waiting_for(flight: Flight) -> Iterator[None]:
+def _waiting_for(flight: Flight) -> Iterator[bool]:
+    """True where it came to wait for this thread or task in the same moment: who notes it and then looks sees that."""
     mine = leading.get()
     for own in mine:
         own.waits_for.add(flight)
     try:
-        yield
+        yield flight.leads_here()
     finally:
         for own in mine:
             own.waits_for.discard(flight)
