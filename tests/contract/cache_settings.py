@@ -11,3 +11,4 @@ DATABASES = {
 }
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "cache"]
 CACHES = {"default": {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": redis_url_from_env()}}
+BERGIZI_REDIS = {"REQUEST_BUDGET": 60.0}  # a busy machine may stop for some seconds

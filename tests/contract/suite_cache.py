@@ -1,8 +1,15 @@
-"""Django's cache contract on this package's backend; ``test_django_cache.py`` runs it on a server of its own."""
+"""Django's cache contract on this package's backend; ``test_django_cache.py`` runs it on a server of its own.
 
+Its second is a minute here, and its ``sleep`` lets minutes pass for the keys instead of waiting: between two lines of a
+test a busy machine may stand still for seconds.
+"""
+
+from types import SimpleNamespace
 from typing import Any
 
+import redis
 from asgiref.sync import async_to_sync
+from cache import tests as theirs  # type: ignore[import-not-found]
 from cache.tests import BaseCacheTests, caches_setting_for_tests  # type: ignore[import-not-found]
 from django.conf import settings
 from django.core.cache import caches
@@ -16,12 +23,31 @@ SPOKEN_ASYNC = (
 )  # fmt: skip
 
 
-class AsyncFacade(TaggedRedisCache):
-    """Hands each blocking call to the twin; the twins themselves run on ``TaggedRedisCache``."""
+SECOND = 60  # seconds
+
+
+def sleep(seconds: float) -> None:
+    with redis.Redis.from_url(settings.CACHES["default"]["LOCATION"]) as server:
+        for key in server.scan_iter(count=1000):
+            if (left := server.pttl(key)) >= 0:
+                server.pexpire(key, left - int(seconds * SECOND * 1000))  # which deletes it where nothing is left
+
+
+theirs.time = SimpleNamespace(sleep=sleep)
+
+
+class InMinutes(TaggedRedisCache):
+    def seconds(self, timeout: Any) -> float | None:
+        chosen = super().seconds(timeout)
+        return None if chosen is None else chosen * SECOND
+
+
+class AsyncFacade(InMinutes):
+    """Hands each blocking call to the twin; the twins themselves run on ``InMinutes``."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in SPOKEN_ASYNC:
-            inner = TaggedRedisCache(self._server, self._params)
+            inner = InMinutes(self._server, self._params)
             inner.key_func = self.key_func
             return async_to_sync(getattr(inner, f"a{name}"))
         return super().__getattribute__(name)
@@ -46,7 +72,7 @@ class Contract(BaseCacheTests):  # type: ignore[misc]
             caches[alias].clear()
 
 
-@override_settings(CACHES=aliases("bergizi_redis.cache.backend.TaggedRedisCache"))
+@override_settings(CACHES=aliases("tests.contract.suite_cache.InMinutes"))
 class BlockingTests(Contract, TestCase):
     pass
 
