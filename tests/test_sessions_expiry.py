@@ -172,15 +172,15 @@ def test_without_a_preset_a_log_in_of_django_lasts_as_django_says(
 
 
 def test_a_life_that_is_given_goes_before_the_presets(settings: Any) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_IDLE": 60}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_IDLE": 1200}
     info = sessions.validate_session(sessions.create_session("7", "sppg-1", "", "", "", "", []).key)
     assert info is not None
     assert info.absolute is not None
-    assert (info.idle, (info.absolute - info.authenticated).total_seconds()) == (60, 12 * 3600)
+    assert (info.idle, (info.absolute - info.authenticated).total_seconds()) == (1200, 12 * 3600)
 
 
 def test_an_idle_time_above_the_absolute_one_ends_with_it(settings: Any) -> None:
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_IDLE": 100, "SESSION_ABSOLUTE": 10}
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_IDLE": 1000, "SESSION_ABSOLUTE": 500}
     made = sessions.create_session("7", "sppg-1", "", "", "", "", [])
     info = sessions.validate_session(made.key)
     assert info is not None
