@@ -48,13 +48,3 @@ def brought_near(cache: TaggedRedisCache, name: str, read: Callable[[], Any]) ->
 
 def gone(cache: TaggedRedisCache, name: str) -> None:
     until(lambda: not held(cache, name), f"{name} is forgotten")
-
-
-def read_until(happened: threading.Event, read: Callable[[], Any]) -> None:
-    """Read again from time to time: where the link could not be opened in its second, a later read opens it."""
-
-    def try_it() -> bool:
-        read()
-        return happened.wait(1)
-
-    until(try_it, "what the link was to do")

@@ -35,7 +35,7 @@ from bergizi_redis.cache.near.links import Links
 from bergizi_redis.cache.near.mirror import Fill, Mirror
 from bergizi_redis.cache.near.watch import Watch
 from bergizi_redis.exchange import speak
-from tests.nearness import at_rest, brought_near, gone, held, read_until, until
+from tests.nearness import at_rest, brought_near, gone, held, until
 from tests.proxies import holding
 from tests.servers import PrivateServer, free_port
 from tests.spoken import WAYS, Spoken
@@ -189,9 +189,9 @@ def test_a_counter_counts(spoken: Spoken, cache: TaggedRedisCache, deaf: None) -
 
 
 def test_a_fill_under_way_when_this_process_invalidates_is_void(
-    cache: TaggedRedisCache, deaf: None, monkeypatch: pytest.MonkeyPatch
+    cache: TaggedRedisCache, near: str, deaf: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The link's reply is older than the bump, and its push has not arrived."""
+    """The link's reply is older than the bump, and its push has not arrived. ``near``: the link is there already."""
     arrived, reply_is_here, go_on = Mirror.arrived, threading.Event(), threading.Event()
 
     def late(self: Mirror, fill: Fill, *args: Any) -> None:
@@ -208,17 +208,18 @@ def test_a_fill_under_way_when_this_process_invalidates_is_void(
 
     monkeypatch.setattr(Mirror, "arrived", late)
     monkeypatch.setattr(Mirror, "completed", completing)
-    cache.set("k", "old", 60, tags=TAGS)
-    read_until(reply_is_here, lambda: cache.get("k"))
+    cache.set("l", "old", 60, tags=TAGS)
+    assert cache.get("l") == "old"
+    assert reply_is_here.wait(60)
     cache.invalidate_tags(["menus"])
     go_on.set()
     assert completed.wait(60)
-    assert not held(cache, cache.made("k"))
-    assert cache.get("k") is None
+    assert not held(cache, cache.made("l"))
+    assert cache.get("l") is None
 
 
 def test_a_push_between_reply_and_store_is_heeded(
-    cache: TaggedRedisCache, other: TaggedRedisCache, monkeypatch: pytest.MonkeyPatch
+    cache: TaggedRedisCache, other: TaggedRedisCache, near: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process bumps after the link has read, and before what it has read is kept."""
     arrived, changed, told = Mirror.arrived, Mirror.changed, threading.Event()
@@ -232,17 +233,19 @@ def test_a_push_between_reply_and_store_is_heeded(
 
     def heard(self: Mirror, names: Any) -> None:
         changed(self, names)
-        told.set()
+        if bumped:
+            told.set()
 
     monkeypatch.setattr(Mirror, "arrived", late)
     monkeypatch.setattr(Mirror, "changed", heard)
-    cache.set("k", "old", 60, tags=TAGS)
-    read_until(told, lambda: cache.get("k"))
-    assert cache.get("k") is None
+    cache.set("l", "old", 60, tags=TAGS)
+    assert cache.get("l") == "old"
+    assert told.wait(60)
+    assert cache.get("l") is None
 
 
 def test_a_fill_that_comes_late_is_harmless(
-    cache: TaggedRedisCache, other: TaggedRedisCache, monkeypatch: pytest.MonkeyPatch
+    cache: TaggedRedisCache, other: TaggedRedisCache, near: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process bumps after the read, and before the link reads: entry and versions do not fit."""
     completed, complete, submit = threading.Event(), Mirror.completed, Watch.submit
@@ -258,14 +261,11 @@ def test_a_fill_that_comes_late_is_harmless(
 
     monkeypatch.setattr(Watch, "submit", late)
     monkeypatch.setattr(Mirror, "completed", completing)
-
-    def read() -> None:
-        cache.set("k", "old", 60, tags=TAGS)
-        assert cache.get("k") == "old"
-
-    read_until(completed, read)
-    assert not held(cache, cache.made("k"))
-    assert cache.get("k") is None
+    cache.set("l", "old", 60, tags=TAGS)
+    assert cache.get("l") == "old"
+    assert completed.wait(60)
+    assert not held(cache, cache.made("l"))
+    assert cache.get("l") is None
 
 
 def test_a_fill_that_is_void_before_it_is_sent_leaves_room_for_the_next(
