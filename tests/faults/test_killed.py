@@ -22,6 +22,7 @@ CHILD = """
 import os, signal, sys, django
 from django.conf import settings
 settings.DATABASES["default"]["NAME"] = sys.argv[2]
+settings.BERGIZI_REDIS = {"REQUEST_BUDGET": 60.0}
 django.setup()
 from bergizi_redis import points
 from django.core.cache import cache
@@ -59,7 +60,7 @@ def database(tmp_path: Path) -> Path:
 def cache(server: PrivateServer, settings: Any) -> TaggedRedisCache:
     """With the settings that the child has."""
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": ""}}
-    settings.BERGIZI_REDIS = {}
+    settings.BERGIZI_REDIS = {"REQUEST_BUDGET": 60.0}
     return caches["default"]  # type: ignore[return-value]
 
 
@@ -76,7 +77,7 @@ def killed_at(point: str, database: Path, act: str, server: PrivateServer) -> No
     died = subprocess.run(
         [sys.executable, "-c", CHILD, point, str(database), act],
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": server.url},
-        check=False, timeout=60, capture_output=True, text=True,
+        check=False, timeout=200, capture_output=True, text=True,
     )  # fmt: skip
     assert died.returncode == -signal.SIGKILL, died.stderr
 

@@ -8,6 +8,7 @@ computing, random versions (a constant), the bump of ``e:<tag>``, a release that
 that leaves fences up, and new versions when a fence is lowered.
 """
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -34,6 +35,7 @@ def test_twenty_thousand_random_operations_serve_nothing_stale(server: PrivateSe
 
 @pytest.mark.soak
 def test_a_million_random_operations_serve_nothing_stale(redis_url: str) -> None:
+    faulthandler.cancel_dump_traceback_later()  # pytest's watch for what hangs; the deadline below is longer
     share = str(MILLION // len(SEEDS))
     soaks = [
         subprocess.Popen(
