@@ -97,8 +97,11 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(target=made, user=users, tenant=tenants)
     def log_in(self, user: str, tenant: str) -> Modelled:
-        counted = [one for one in self.those("live", user) if "user" in one.listed]
+        counted, barred = (
+            [one for one in self.those(state, user) if "user" in one.listed] for state in ("live", "barred")
+        )
         over = len(counted) + 1 - self.most if self.most else 0
+        wanted = max(0, over + len(barred)) if self.most else 0
         try:
             session = sessions.create_session(user, tenant, **PROFILE)
         except sessions.SessionLimitReached:
@@ -107,10 +110,16 @@ class Sessions(RuleBasedStateMachine):
             return Modelled("x" * 32, "0" * 32, user, tenant, "ended")
         one = Modelled(session.key, session.sid, user, tenant)
         gone = [other for other in self.those("live") if (other.sid, "evicted") in self.told]
-        assert len(gone) == max(over, 0)
-        for other in gone:
-            assert other in counted
-            self.end(other, "evicted")
+        over_already = [other for other in self.those("barred") if (other.sid, "revoked") in self.told]
+        if self.policy == "evict":  # the least recently used, whether or not it is over already
+            assert len(gone) + len(over_already) == wanted
+        else:
+            assert gone == []
+            assert over <= 0
+            assert not wanted or len(over_already) == len(barred)
+        for other in gone + over_already:
+            assert other in counted + barred
+            self.end(other, "evicted" if other in gone else "revoked")
         self.all.append(one)
         return one
 

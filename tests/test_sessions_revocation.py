@@ -289,6 +289,32 @@ def test_logging_out_of_a_revoked_session_tells_of_its_revocation_once() -> None
     assert log == ["revoked"]
 
 
+@pytest.mark.parametrize("policy", ["deny", "evict"])
+def test_a_log_in_in_the_place_of_a_revoked_session_tells_of_its_revocation(policy: str, settings: Any) -> None:
+    """Before the clean-up, which then finds nothing. Red without the look at the barrier in ``session_evict.lua``, and
+    where ``quotas.admit`` takes barred sessions for ghosts: nobody was told."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_LIMIT": 1, "SESSION_LIMIT_POLICY": policy}
+    log: list[tuple[str, str]] = []
+
+    def ended(sid: str, reason: str, **_: Any) -> None:
+        log.append((sid, reason))
+
+    signals.session_ended.connect(ended)
+    try:
+        before = session_of()
+        barred(OF_MEMBER)
+        after = session_of()
+        assert sessions.resume_revocations() == 0
+    finally:
+        signals.session_ended.disconnect(ended)
+    assert log == [(before.sid, "revoked")]
+    assert [info.public_id for info in sessions.sessions_for_user("user123")] == [after.sid]
+    assert (sessions.stats(TENANT).live, counted(TENANT).revoked, counted(TENANT).evicted) == (1, 1, 0)
+    browser = SessionStore(before.key)
+    browser.load()
+    assert browser.why_ended == "revoked"
+
+
 def test_another_user_in_the_same_session_is_not_barred() -> None:
     made = session_of()
     session = SessionStore(made.key)

@@ -11,7 +11,9 @@ for the lockout. With ``evict`` those that were used least recently end before t
 
 Killed in between, it leaves a ghost or a marked session, never one that no list shows. The next log-in ends the
 marked, and a ghost is looked for and dropped before anybody is refused for it; the place of a log-in that was killed
-on its way is free after two seconds. Round trips: 4; 3 more where a ghost was in the way; 1 for a refusal.
+on its way is free after two seconds. A revoked session that is not removed yet keeps nobody out, and is told as revoked
+by the log-in that takes its place; where the least recently used must go, it is still one of them. Round trips: 4;
+3 more where a ghost was in the way; 1 for a refusal.
 """
 
 import math
@@ -121,10 +123,12 @@ def admit(
     """
     admitted, *sids = yield from _ask(sid, user_id, life, quota, (), replaced)
     if not admitted and sids:
-        live = yield from index.records(sids)
-        ghosts = [other for other in sids if other not in live or live[other].user_id != user_id]
-        # A session that is held is good for nobody, and keeps nobody out.
-        held = tuple(other for other in sids if other not in ghosts and live[other].is_held)
+        barred = set[str]()
+        live = yield from index.records(sids, barred)
+        theirs = {other: record for other, record in live.items() if record.user_id == user_id}
+        ghosts = [other for other in sids if other not in theirs and other not in barred]
+        # A session that is held, or revoked and not yet removed, is good for nobody, and keeps nobody out.
+        held = tuple(other for other in sids if other in barred or (other in theirs and theirs[other].is_held))
         if ghosts or held:
             # One that is so late would find the note and not come to life.
             raise_first((yield from evaluate_all([_evicting(ghost, user_id, GHOST, spares=True) for ghost in ghosts])))
@@ -154,7 +158,7 @@ def _grace() -> int:
 
 def _evicting(sid: str, user_id: str, why: str, *, spares: bool = False) -> Call:
     args = [user_id, why, NOTE_LIFE, int(spares)]
-    return Call(script("session_evict"), keys.session(sid), args, [keys.session_ended(sid)])
+    return Call(script("session_evict"), keys.session(sid), args, [keys.session_ended(sid), keys.revoked(sid[:2])])
 
 
 def place_for(
@@ -186,8 +190,8 @@ def list_with(
     events = []
     for other, reply in zip(leaving, replies[len(calls) :], strict=True):
         if reply is not None:
-            user_id, tenant = (part.decode("utf-8", "replace") for part in reply)
-            events.append(Event(False, other, user_id, tenant or None, EVICTED))
+            user_id, tenant = (part.decode("utf-8", "replace") for part in reply[:2])
+            events.append(Event(False, other, user_id, tenant or None, REVOKED if reply[2] else EVICTED))
     return events, [*indices[:given], *index.fresh(indices[given:], replies)]
 
 
