@@ -42,6 +42,7 @@ hypothesis.settings.load_profile("busy")
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 ABOUT_TIME = {"test_sentinel"}
+WAITS = ("REQUEST_BUDGET", "COMMAND_TIMEOUT", "CONNECT_TIMEOUT")
 PATIENCE = 20.0  # seconds; a busy machine may stop for some
 HEALTH_DEADLINE = health.DEADLINE
 
@@ -86,7 +87,7 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     moments.begin()
     # Only the tests that are about time have the time that users have.
     is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("_hung_", "_hangs_"))
-    patience = {} if is_about_time else {"REQUEST_BUDGET": PATIENCE, "COMMAND_TIMEOUT": PATIENCE}
+    patience = {} if is_about_time else dict.fromkeys(WAITS, PATIENCE)
     settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "STATS_EVERY": 3000.0, **patience}
     caches = copy.deepcopy(settings.CACHES)
     for alias in caches.values():
@@ -143,8 +144,7 @@ def own_counts(own_keys: None) -> Iterator[None]:
 @pytest.fixture
 def usual_time(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time that users have: for what does not answer anyway, since a busy machine's server may need longer."""
-    waits = ("REQUEST_BUDGET", "COMMAND_TIMEOUT")
-    settings.BERGIZI_REDIS = {name: value for name, value in settings.BERGIZI_REDIS.items() if name not in waits}
+    settings.BERGIZI_REDIS = {name: value for name, value in settings.BERGIZI_REDIS.items() if name not in WAITS}
     monkeypatch.setattr(health, "DEADLINE", HEALTH_DEADLINE)
 
 

@@ -27,7 +27,7 @@ INSTALLED_APPS = [
 TAGGED = "bergizi_redis.cache.backend.TaggedRedisCache"
 CACHES = {"default": {"BACKEND": TAGGED, "LOCATION": REDIS_URL}}
 # For processes of the tests' own; to each test conftest.py gives more. A busy machine may stand still for seconds.
-BERGIZI_REDIS: dict[str, object] = {"REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
+BERGIZI_REDIS: dict[str, object] = {"REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0, "CONNECT_TIMEOUT": 20.0}
 SESSION_ENGINE = "bergizi_redis.sessions.backend"
 AUTHENTICATION_BACKENDS = ["bergizi_redis.security.backends.LockoutModelBackend"]
 MIDDLEWARE = [
