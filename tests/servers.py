@@ -51,11 +51,11 @@ def plain_client(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url, socket_timeout=60, socket_connect_timeout=60)
 
 
-def server_directory() -> "tempfile.TemporaryDirectory[str]":
+def server_directory(otherwise: str | None = None) -> "tempfile.TemporaryDirectory[str]":
     """In memory where there is room: a server waits for the disk, which on a busy machine may take seconds."""
     memory = Path("/dev/shm")  # noqa: S108
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
-    return tempfile.TemporaryDirectory(dir=memory if roomy else None)
+    return tempfile.TemporaryDirectory(dir=memory if roomy else otherwise)
 
 
 class PrivateServer:

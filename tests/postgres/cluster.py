@@ -4,13 +4,12 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import free_port
+from tests.servers import free_port, server_directory
 
 UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "unix_socket_directories=")
 
@@ -34,7 +33,7 @@ def postgresql() -> Iterator[int]:
     assert bin_directory is not None
     user = _user()
     # Root's own temporary directory may be closed to the user that the server runs as.
-    with tempfile.TemporaryDirectory(dir="/tmp" if user else None) as place:  # noqa: S108
+    with server_directory("/tmp" if user else None) as place:  # noqa: S108
         if user:
             shutil.chown(place, user)
         data, port = Path(place) / "data", free_port()
@@ -46,17 +45,17 @@ def postgresql() -> Iterator[int]:
                     as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
                 subprocess.run(
                     [bin_directory / program, "-D", data, *arguments],
-                    check=True, timeout=60, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    check=True, timeout=200, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     **as_user,
                 )  # fmt: skip
 
         options = [f"-c {option}" for option in (*UNSAFE, f"port={port}", "listen_addresses=127.0.0.1")]
         try:
-            run("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-            run("pg_ctl", "-w", "-o", " ".join(options), "start")
+            run("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C", "--wal-segsize=1")
+            run("pg_ctl", "-w", "-t", "180", "-o", " ".join(options), "start")
         except subprocess.SubprocessError as error:
             raise AssertionError((Path(place) / "log").read_text()[-2000:]) from error
         try:
             yield port
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            run("pg_ctl", "-w", "-t", "180", "-m", "immediate", "stop")

@@ -69,7 +69,7 @@ class Postgres:
 
     def elsewhere(self, act: Callable[[], Any]) -> Any:
         """Run it in a thread with connections of its own that stay open, and wait for it."""
-        return self.thread.submit(act).result(20)
+        return self.thread.submit(act).result(60)
 
     def meanwhile(self, act: Callable[[], Any]) -> threading.Thread:
         """Run it in a thread that may have to wait for us; join it."""
@@ -89,7 +89,7 @@ class Postgres:
             forget(name)
 
     def close(self) -> None:
-        self.thread.submit(self.forget_all).result(20)
+        self.thread.submit(self.forget_all).result(60)
         self.thread.shutdown()
         self.forget_all()
         for name in self.aliases:

@@ -35,7 +35,7 @@ def cutting(port: int, after: bytes) -> Iterator[int]:
                     server.sendall(asked)
             finally:
                 server.shutdown(socket.SHUT_RDWR)
-                thread.join(10)
+                thread.join(60)
 
     with proxy(serve) as running:
         yield running.port
