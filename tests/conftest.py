@@ -41,7 +41,6 @@ hypothesis.settings.load_profile("busy")
 # A step that took long is no finding, and asyncio's words about it would be among those that a test looks at.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
-ABOUT_TIME = {"test_sentinel"}
 WAITS = ("REQUEST_BUDGET", "COMMAND_TIMEOUT", "CONNECT_TIMEOUT")
 PATIENCE = 20.0  # seconds; a busy machine may stop for some
 HEALTH_DEADLINE = health.DEADLINE
@@ -86,7 +85,7 @@ def own_keys(request: pytest.FixtureRequest, settings: Any, prefix: str) -> Iter
     """Give the test its own prefixes in settings, and remove what it left on the shared server: no secret is in it."""
     moments.begin()
     # Only the tests that are about time have the time that users have.
-    is_about_time = request.path.stem in ABOUT_TIME or any(word in request.node.name for word in ("_hung_", "_hangs_"))
+    is_about_time = any(word in request.node.name for word in ("_hung_", "_hangs_"))
     patience = {} if is_about_time else dict.fromkeys(WAITS, PATIENCE)
     settings.BERGIZI_REDIS = {"KEY_PREFIX": prefix, "STATS_EVERY": 3000.0, **patience}
     caches = copy.deepcopy(settings.CACHES)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import WAITS
 from tests.servers import Cluster, PrivateServer, Sentinel, server_directory
 
 PATIENCE = 60.0  # seconds; a node of a cluster, and a Sentinel, has a third of it
@@ -15,7 +16,7 @@ PATIENCE = 60.0  # seconds; a node of a cluster, and a Sentinel, has a third of 
 @pytest.fixture(autouse=True)
 def patience(own_keys: None, settings: Any) -> None:
     """What is well is asked with it; what hangs, ``hurried``."""
-    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": PATIENCE, "COMMAND_TIMEOUT": PATIENCE}
+    settings.BERGIZI_REDIS = settings.BERGIZI_REDIS | dict.fromkeys(WAITS, PATIENCE)
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def hurried(settings: Any, seconds: float = 0.8) -> Iterator[None]:
     Its connections are others than those of the patient.
     """
     before = settings.BERGIZI_REDIS
-    settings.BERGIZI_REDIS = {**before, "REQUEST_BUDGET": seconds, "COMMAND_TIMEOUT": seconds}
+    settings.BERGIZI_REDIS = before | dict.fromkeys(WAITS, seconds)
     try:
         yield
     finally:

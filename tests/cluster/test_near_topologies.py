@@ -19,7 +19,7 @@ from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.near.mirror import Mirror
 from tests.cluster.conftest import Watched
-from tests.nearness import brought_near, gone, held, until
+from tests.nearness import at_rest, brought_near, gone, held, until
 from tests.servers import Cluster, PrivateServer
 from tests.spoken import WAYS, Spoken
 
@@ -50,7 +50,7 @@ def near_entries(cache: TaggedRedisCache) -> list[str]:
     def all_are_near() -> bool:
         for tenant in TENANTS:
             menu.get_or_compute(tenant, 1, lambda tenant=tenant: tenant)  # type: ignore[misc]
-        return all(held(cache, name) for name in names)
+        return all(held(cache, name) for name in names) and at_rest(cache)
 
     until(all_are_near)
     return names
