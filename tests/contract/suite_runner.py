@@ -1,11 +1,13 @@
 """Django's test runner, which writes down what ran and how it failed. It is loaded before any test is."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
 from typing import Any
 from unittest import TestSuite, TextTestResult
 
+from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import middleware as of_users
 from django.contrib.sessions import middleware as of_sessions
 from django.test.runner import DiscoverRunner
@@ -18,6 +20,27 @@ if os.environ["SUITE_MIDDLEWARE"] == "ours":
     # Under Django's names, so that they are ours wherever a test's settings name them or a test imports them.
     of_sessions.SessionMiddleware = SessionMiddleware  # type: ignore[misc]
     of_users.AuthenticationMiddleware = AuthenticationMiddleware  # type: ignore[misc]
+
+
+PATIENCE = 60.0  # seconds; asgiref waits for one, for which a busy machine may stand still
+
+
+async def receive_output(self: Any, timeout: float = PATIENCE) -> Any:  # noqa: ASYNC109 – as theirs
+    """asgiref's, but it ends when the application has: nothing will come then, and no time has to be waited out."""
+    if self.future.done():
+        self.future.result()
+    getting = asyncio.ensure_future(self.output_queue.get())
+    await asyncio.wait({getting, self.future}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    if getting.done() or not self.output_queue.empty():
+        return await getting
+    getting.cancel()
+    if self.future.done():
+        self.future.result()
+    raise TimeoutError
+
+
+ApplicationCommunicator.receive_output = receive_output  # type: ignore[method-assign]
+ApplicationCommunicator.wait.__defaults__ = (PATIENCE,)
 
 
 class Recorder(DiscoverRunner):

@@ -1,5 +1,6 @@
 """Django's own cache contract, from Django's source distribution, run against this package's backend."""
 
+import faulthandler
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run_django_suite(module: str, settings_module: str, redis_url: str) -> str:
     """Run a module of tests with Django's runner in a process of its own; return what it printed."""
+    faulthandler.cancel_dump_traceback_later()  # pytest's watch for what hangs; the deadline below is longer
     search = os.pathsep.join([str(ROOT), str(django_tests_path())])
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "django", "test", module, "--settings", settings_module, "--no-color"],
