@@ -323,6 +323,9 @@ class Kitchens(AppConfig):
 
     def ready(self):
         import kitchens.menus
+        from bergizi_redis.testing import pause_at
+
+        pause_at.__kwdefaults__["timeout"] = 60.0  # a busy machine takes its time
 """
 
 
