@@ -21,7 +21,7 @@ def say(*words: object) -> None:
 
 def main(url: str, prefix: str, readers: int) -> None:
     alias = {"BACKEND": "bergizi_redis.cache.backend.TaggedRedisCache", "LOCATION": url, "KEY_PREFIX": prefix}
-    ours = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 20.0}
+    ours = {"KEY_PREFIX": prefix, "REQUEST_BUDGET": 20.0, "COMMAND_TIMEOUT": 20.0}
     settings.configure(INSTALLED_APPS=[], CACHES={"default": alias}, BERGIZI_REDIS=ours, DATABASES={})
     django.setup()
     from bergizi_redis.cache import herd
