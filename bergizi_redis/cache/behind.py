@@ -14,6 +14,7 @@ it there, in order. A replay hands an entry's letters out before its writes.
 | take while an entry is replayed | 3 |
 """
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from typing import Any
 from redis.exceptions import TimeoutError
 
 from bergizi_redis import keys
+from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 
-NONCE_LIFE = 10_000  # ms; a client gives up sending one write again after REQUEST_BUDGET
+NONCE_LIFE = 10_000  # ms, at least; a client gives up sending one write again after REQUEST_BUDGET
 WINDOW = 1_000  # writes of a shard that may wait for a retry before it takes no new ones
 STREAM, DEAD = "stream", "dead"
 
@@ -116,7 +118,7 @@ class Shard:
         """Take the write in; its token. ``on_disk``: seconds to wait for the server's AOF, 0 = do not."""
         nonce = urandom(8).hex()
         names = self.keys("stream", "buffer", f"nonce:{nonce}")
-        arguments = (name, ident, payload, nonce, NONCE_LIFE)
+        arguments = (name, ident, payload, nonce, max(NONCE_LIFE, math.ceil(2000 * config.REQUEST_BUDGET)))
         if not on_disk:
             token: bytes = yield from evaluate(script("behind_write"), names, arguments)
             return token.decode()
