@@ -1,9 +1,8 @@
 """The buffer of a write-behind: what is said to Redis, once for sync and async.
 
 A write goes into its shard's stream and into the buffer, in one atomic step. Tenant and ident decide the shard, so all
-writes of an entry stand in one stream, in order. A worker leases a shard, and one at a time has it; what it was handed
-and did not acknowledge – it died, or lost its lease – the next one is handed again. A write is forgotten in one atomic
-step after its flush has committed and the cache was voided; the buffer then shows a newer write, if there is one.
+writes of an entry stand in one stream, in order. One worker at a time leases a shard; what it does not acknowledge,
+the next is handed again. A write is forgotten, in one atomic step, once it is flushed and the cache was voided.
 
 Where a write cannot be flushed it becomes a dead letter, and its entry is *halted*: later writes of that entry follow
 it there, in order. A replay hands an entry's letters out before its writes.
