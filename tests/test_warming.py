@@ -25,6 +25,7 @@ Named = Callable[..., Task]
 @pytest.fixture
 def own_warmers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Warmer]:
     """An empty registry, but for what the test declares."""
+    warming.discover()  # the suite's own, if this is the first test to look, are not to go with it
     registry: dict[str, Warmer] = {}
     monkeypatch.setattr(warming, "_registry", registry)
     return registry
