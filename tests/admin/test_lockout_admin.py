@@ -3,10 +3,9 @@
 Seen red: with the scope left out of ``Search._owners``, the tests of the other kitchen are.
 """
 
-import json
 import re
 
-from tests.admin.staffing import staff
+from tests.admin.staffing import logged, staff
 from tests.browser.exampleserver import BANDUNG, JAKARTA, Answer, Client, ExampleSite
 
 PAGE, UNLOCK = "/admin/bergizi_redis/lockout/", "/admin/bergizi_redis/lockout/unlock/"
@@ -20,14 +19,6 @@ for name, tenant, scope in {}:
     for _ in range(5):
         lockout.record_login_attempt(name, success=False, tenant=tenant, scope=scope)
 """
-LOG = """
-import json
-from django.contrib.admin.models import LogEntry
-print("LOG" + json.dumps([
-    [entry.user.login, entry.object_repr, entry.change_message]
-    for entry in LogEntry.objects.filter(content_type__model="lockout").order_by("pk")
-]))
-"""
 
 
 def lock(site: ExampleSite, *accounts: tuple[str, str, str]) -> None:
@@ -40,9 +31,8 @@ def rows(answer: Answer) -> list[str]:
 
 
 def log(site: ExampleSite) -> list[list[str]]:
-    said = site.manage("shell", "-c", LOG)
-    found: list[list[str]] = json.loads(said.stdout.partition("LOG")[2])
-    return found
+    entries = 'LogEntry.objects.filter(content_type__model="lockout")'
+    return logged(site, entries, "user.login", "object_repr", "change_message")
 
 
 def test_the_networks_staff_sees_all_tenants_with_masked_names_and_finds_one(

@@ -3,21 +3,13 @@
 import json
 import re
 
-from tests.admin.staffing import staff
+from tests.admin.staffing import logged, staff
 from tests.browser.exampleserver import BANDUNG, JAKARTA, KUPANG, Answer, Client, ExampleSite
 
 PAGE, END = "/admin/bergizi_redis/session/", "/admin/bergizi_redis/session/end/"
 
 # Staff of one kitchen: "rina" may look, "budi" may end as well, "joko" may enter the admin and no more.
 STAFF = staff({"rina": ["view_session"], "budi": ["view_session", "end_session"], "joko": []})
-LOG = """
-import json
-from django.contrib.admin.models import LogEntry
-print("LOG" + json.dumps([
-    [entry.user.login, entry.content_type.model, entry.object_id, entry.change_message]
-    for entry in LogEntry.objects.order_by("pk")
-]))
-"""
 
 
 def sids(answer: Answer) -> list[str]:
@@ -25,9 +17,7 @@ def sids(answer: Answer) -> list[str]:
 
 
 def log(site: ExampleSite) -> list[list[str]]:
-    said = site.manage("shell", "-c", LOG)
-    found: list[list[str]] = json.loads(said.stdout.partition("LOG")[2])
-    return found
+    return logged(site, "LogEntry.objects", "user.login", "content_type.model", "object_id", "change_message")
 
 
 def test_the_networks_staff_names_a_user_or_a_tenant_and_finds_their_sessions(
