@@ -310,7 +310,8 @@ def test_nested_caches_compute_each_once() -> None:
     assert calls == ["menu", "recipe"]
 
 
-def test_two_that_need_one_another_do_not_wait_for_each_other() -> None:
+def computed_for_one_another() -> list[Any]:
+    """What two threads compute that need each other's entry once both are at it."""
     meet = threading.Barrier(2)
 
     def compute(mine: int, other: int) -> Callable[[], list[Any]]:
@@ -323,15 +324,18 @@ def test_two_that_need_one_another_do_not_wait_for_each_other() -> None:
     with ends_within(BOUND):
         one = Threads(1, lambda: menu.get_or_compute(TENANT, 1, compute(1, 2)))
         two = Threads(1, lambda: menu.get_or_compute(TENANT, 2, compute(2, 1)))
-        results = [*one.join().results, *two.join().results]
-    assert [result[0] for result in results] == [1, 2]
+        return [*one.join().results, *two.join().results]
+
+
+def test_two_that_need_one_another_do_not_wait_for_each_other() -> None:
+    assert [result[0] for result in computed_for_one_another()] == [1, 2]
 
 
 def test_two_that_come_to_need_one_another_in_the_same_moment_do_not_wait_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each has looked before the other waits. Red without the second look."""
-    computing, looked = threading.Barrier(2), threading.Barrier(2)
+    looked = threading.Barrier(2)
     has_looked = threading.local()
     leads_here = Flight.leads_here
 
@@ -344,18 +348,7 @@ def test_two_that_come_to_need_one_another_in_the_same_moment_do_not_wait_either
 
     monkeypatch.setattr(Flight, "leads_here", together)
 
-    def compute(mine: int, other: int) -> Callable[[], list[Any]]:
-        def computed() -> list[Any]:
-            computing.wait(DEADLINE)
-            return [mine, menu.get_or_compute(TENANT, other, lambda: [other])]
-
-        return computed
-
-    with ends_within(BOUND):
-        one = Threads(1, lambda: menu.get_or_compute(TENANT, 1, compute(1, 2)))
-        two = Threads(1, lambda: menu.get_or_compute(TENANT, 2, compute(2, 1)))
-        results = [*one.join().results, *two.join().results]
-    assert [result[0] for result in results] == [1, 2]
+    assert [result[0] for result in computed_for_one_another()] == [1, 2]
 
 
 def test_what_blocks_a_loop_waits_for_nobody() -> None:
