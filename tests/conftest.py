@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -185,3 +187,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write what failed to the file that ``.ci/run`` names, too: it says so once more at the end of its long output."""
+    path = os.environ.get("BERGIZI_TEST_FAILURES")
+    if path and not hasattr(terminalreporter.config, "workerinput"):  # workers tell the one that started them
+        with Path(path).open("a") as told:
+            for kind in ("failed", "error"):
+                for report in terminalreporter.getreports(kind):
+                    told.write(f"\n{report.nodeid} (Python {sys.version.split()[0]})\n{report.longreprtext[-1500:]}\n")
