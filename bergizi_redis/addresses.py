@@ -47,13 +47,13 @@ def bare_ip(text: str) -> str | None:
     return valid_ip(text)
 
 
-def valid_ip(text: str | None) -> str | None:
+def valid_ip(text: object) -> str | None:
     """The address in its shortest form, or None. An IPv4 one in IPv6 dress (``::ffff:…``) is the IPv4 one.
 
     A zone (``fe80::1%eth0``) goes: it is the server's own name for an interface.
     """
     try:
-        address = ipaddress.ip_address((text or "").strip().partition("%")[0])
+        address = ipaddress.ip_address(str(text or "").strip().partition("%")[0])
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)

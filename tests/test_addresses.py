@@ -1,5 +1,6 @@
 """Which address counts, whatever the headers claim. Property tests; no server."""
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -75,6 +76,11 @@ def test_nonsense_is_no_address_and_no_error(settings: Any, peer: str, forwarded
     trust(settings, proxies)
     found = asked(peer, forwarded)
     assert found is None or valid_ip(found) == found
+
+
+def test_an_address_may_come_as_an_object_and_what_is_none_is_no_error() -> None:
+    assert valid_ip(ipaddress.ip_address("::ffff:203.0.113.7")) == "203.0.113.7"
+    assert valid_ip(5) is None
 
 
 def test_networks() -> None:

@@ -115,6 +115,12 @@ def test_it_is_secure_where_the_sessions_is(owner: User, settings: Any) -> None:
     assert client.cookies["device"]["secure"]
 
 
+def test_and_where_the_request_came_over_tls(owner: User) -> None:
+    client = Client()
+    client.post("/in/", {"username": owner.username, "password": RIGHT}, secure=True)
+    assert client.cookies["device"]["secure"]
+
+
 def test_a_device_has_tries_of_its_own_and_takes_none_of_the_accounts(browser: Client, owner: User) -> None:
     assert [tried(browser, owner.username, "wrong") for _ in range(7)] == ["wrong"] * 5 + ["refused"] * 2
     assert tried(browser, owner.username) == "refused", "a stolen cookie is no key"

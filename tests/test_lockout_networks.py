@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from bergizi_redis import signals
 from bergizi_redis.security import lockout
 from bergizi_redis.security.networks import networks_of
+from bergizi_redis.tenancy import use_tenant
 from tests import passwordcount
 from tests.moments import left_of
 from tests.passwordcount import OneUserBackend
@@ -143,6 +144,15 @@ def test_a_name_that_looks_like_an_address_is_a_name(who: str) -> None:
     for name in (IP, f"{IP}/32", networks_of(IP, "password")[0].tag):
         assert lockout.is_account_locked(name).failures == 0
         assert tried(name, None) == "checked"
+
+
+def test_who_leaves_the_name_out_is_counted_by_address(settings: Any) -> None:
+    limit_to(settings)
+    with use_tenant(f"t-{uuid.uuid4().hex}"):
+        assert [tried("", "2001:db8::1") for _ in range(5)] == ["checked"] * 5
+        assert lockout.record_login_attempt("\u200b ", False, ip="2001:db8::2").locked
+        assert tried("\N{ZERO WIDTH SPACE} ", "2001:db8::2") == "account"  # of the same /64
+        assert tried("", "2001:db8:0:1::1") == tried("", IP) == tried("", None) == "checked"
 
 
 def test_scopes_are_apart(who: str) -> None:

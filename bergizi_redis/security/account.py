@@ -2,9 +2,10 @@
 
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bergizi_redis import keys, lockoutkeys
+from bergizi_redis.addresses import network_of, valid_ip
 from bergizi_redis.conf import config
 from bergizi_redis.security.identifiers import account_tag, canonical_identifier, masked_identifier
 from bergizi_redis.security.status import LockStatus, whole_seconds
@@ -81,6 +82,13 @@ class Account:
         owner = tenant_or_shared(tenant)
         canonical = canonical_identifier(identifier)
         return cls(owner, scope, account_tag(owner, scope, canonical), canonical)
+
+    def seen_from(self, ip: str | None) -> "Account":
+        """Itself; of the empty name one for each address (IPv6 /64), so that who leaves the name out locks out nobody
+        else who does. No identifier holds the NUL that tells their tags from those of names."""
+        if self.identifier or (address := valid_ip(ip)) is None:
+            return self
+        return replace(self, tag=account_tag(self.tenant, self.scope, f"\0{network_of(address, 32, 64)}"))
 
     @property
     def masked(self) -> str:

@@ -73,7 +73,7 @@ def give(request: Any, response: HttpResponseBase, device: Trusted) -> None:
         max_age=round(config.DEVICE_COOKIE_AGE),
         path=settings.SESSION_COOKIE_PATH,
         domain=settings.SESSION_COOKIE_DOMAIN,
-        secure=settings.SESSION_COOKIE_SECURE,
+        secure=settings.SESSION_COOKIE_SECURE or request.is_secure(),
         httponly=True,
         samesite="Lax",
     )

@@ -85,7 +85,7 @@ class Attempt:
         """Pay. Raises ``AccountLocked``, ``LockoutUnavailable``; ``RuntimeError`` when it was paid before."""
         if self._debit is not None:
             raise RuntimeError("This attempt was paid for already; call guard_login() again for the next.")
-        self.account = yield from resolved(self.account)
+        self.account = (yield from resolved(self.account)).seen_from(self.ip)
         self._debit = paid = yield from self._pay()
         for alert in paid.alerts:
             yield telling.spray(self.account, alert)

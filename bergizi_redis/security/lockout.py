@@ -110,7 +110,7 @@ async def arecord_login_attempt(
 
 
 def _record(account: Account, success: bool, ip: str | None, user_agent: str | None) -> Steps[LockStatus]:
-    account = yield from resolved(account)
+    account = (yield from resolved(account)).seen_from(ip)
     if success:
         return (yield from counting.forget_failures(account))
     passage = Passage(account, networks_of(ip, account.scope), insists=True)
