@@ -93,8 +93,7 @@ def beside(sid: str) -> list[str]:
 def load(sid: str, *, touches: bool = True, why: list[str] | None = None) -> Exchange[Record | None]:
     """The session, or None; then ``why`` is told the reason, if it was ended for one not long ago."""
     reply = yield from on_session(sid, "session_load", [])
-    if isinstance(reply, bytes):
-        why = [] if why is None else why
+    if why is not None and isinstance(reply, bytes):
         why.append(reply.partition(b"\n")[0].decode())
     elif why is not None and is_barred(reply):
         why.append(quotas.REVOKED)
@@ -193,7 +192,7 @@ def save(this: Save) -> Exchange[tuple[Record, list[Event]]]:
     if (reply := (yield from _write(this, after, moments))) is None and this.create:
         reply = yield from own_creation(this.sid, after, moments, began)
     ended = reply is not None and int(reply[1]) <= 0
-    events = [] if reply is None else _events(this, target, ended=ended)
+    events = [] if reply is None else _events(this, target, ended=ended, overtaken=ended and place is not None)
     off = [(event.sid, index.index_keys(event.user_id, event.tenant)) for event in gone]
     dropped = fresh if reply is None else [key for key in dict.fromkeys([*old, *new]) if ended or key not in new]
     settled = [] if place is None else [quotas.settling(place)]
@@ -212,16 +211,17 @@ def _write(this: Save, after: dict[bytes, bytes], moments: dict[bytes, int]) -> 
     return (yield from on_session(this.sid, "session_save", change_of(base, after, moments).arguments(mode, this.life)))
 
 
-def _events(this: Save, target: Record, *, ended: bool) -> list[Event]:
-    before = None if this.create else this.base.user_id
+def _events(this: Save, target: Record, *, ended: bool, overtaken: bool) -> list[Event]:
+    """``overtaken``: a later log-in has evicted this one before it was written; it was one all the same."""
+    before, fails = (None if this.create else this.base.user_id), ended and not overtaken
     events = []
     if before is not None and (ended or before != target.user_id):
-        events.append(Event(False, this.sid, before, this.base.tenant, "expired" if ended else "logout"))
-    if target.user_id is not None and not ended and before != target.user_id:
-        is_new = not this.create or bool(this.moments) or this.base.user_id != target.user_id
-        reason = "login" if is_new else "cycled"
-        where = target.text(IP), target.text(CLIENT)
-        events.append(Event(True, this.sid, target.user_id, target.tenant, reason, *where))
+        events.append(Event(False, this.sid, before, this.base.tenant, "expired" if fails else "logout"))
+    if target.user_id is not None and not fails and before != target.user_id:
+        is_new = not this.create or this.moments or this.base.user_id != target.user_id
+        told = this.sid, target.user_id, target.tenant
+        events.append(Event(True, *told, "login" if is_new else "cycled", target.text(IP), target.text(CLIENT)))
+        events += [Event(False, *told, quotas.EVICTED)] if overtaken else []
     return events
 
 
