@@ -155,7 +155,8 @@ TRIED_FIRST = (
     "passwordpassword", "PasswordPassword", "p4$$w0rdp4$$w0rd", "ＰＡＳＳＷＯＲＤpassword", "superadministrator",
     "correct horse battery staple", "drowssapdrowssap", "aaaaaaaaaaaaaaaa", "1234567890123456", "abcdefghijklmnop",
     "qwertyuiopasdfgh", "1qaz2wsx3edc4rfv", "ponmlkjihgfedcba", "aaaaaaaabbbbbbbb", "\ufdfa" * 15,
-    "rahasiarahasiarahasia", "bismillahirrahmanirrahim",
+    "rahasiarahasiarahasia", "bismillahirrahmanirrahim", "qwerty qwerty qwerty", "sayang  sayang sayang", " " * 16,
+    "\N{IDEOGRAPHIC SPACE}\t" * 8, "- - - - - - - - -",
 )  # fmt: skip
 
 

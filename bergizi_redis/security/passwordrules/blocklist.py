@@ -53,9 +53,15 @@ def known() -> frozenset[str]:
 
 
 def common(candidate: Candidate) -> Iterator[Problem]:
-    """The whole of it is common, or one of these again and again, or a run along the keyboard or the alphabet."""
+    """The whole of it is common, or one of these again and again, or a run along the keyboard or the alphabet; or blank.
+
+    Blanks between the words make nothing rarer.
+    """
     text = candidate.seen
-    if text and (_is_known(text) or _is_known(_period(text)) or _is_a_run(text) or _is_a_run(candidate.text)):
+    joined = "".join(text.split())
+    is_blank = bool(candidate.text) and not joined
+    is_run = any(map(_is_a_run, (text, candidate.text, joined)))
+    if is_blank or is_run or any(_is_known(form) for one in (text, joined) for form in (one, _period(one))):
         yield Problem.said("password_too_common", gettext("This password is one of those that are tried first."))
 
 
@@ -69,7 +75,7 @@ def _period(text: str) -> str:
 
 
 def _is_a_run(text: str) -> bool:
-    return _runs(text) <= min(PARTS, len(text) // 4)
+    return bool(text) and _runs(text) <= min(PARTS, len(text) // 4)
 
 
 def _runs(text: str) -> int:
