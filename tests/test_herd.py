@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import transaction
 
-from bergizi_redis.cache import herd
+from bergizi_redis.cache import herd, transactions
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import Domain, menu
@@ -151,11 +151,11 @@ def test_a_thread_that_came_a_moment_too_early_finds_what_was_stored_meanwhile(
     """It looked, and missed, before the other stored; it asks for its turn when the other has ended."""
 
     def stored_meanwhile(version_keys: Any) -> bool:
-        monkeypatch.setattr(herd, "may_store", may_store)
+        monkeypatch.setattr(transactions, "may_store", may_store)
         Threads(1, lambda: menu.get_or_compute(TENANT, 1, lambda: "the other's")).join()
         return may_store(version_keys)
 
-    monkeypatch.setattr(herd, "may_store", stored_meanwhile)
+    monkeypatch.setattr(transactions, "may_store", stored_meanwhile)
     assert menu.get_or_compute(TENANT, 1, lambda: pytest.fail("computed twice")) == "the other's"
 
 

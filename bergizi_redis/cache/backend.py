@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from time import perf_counter
 from typing import Any
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.core.cache import caches
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, InvalidCacheBackendError
 from redis.exceptions import RedisError
 
 from bergizi_redis.cache.addresses import Address
@@ -23,7 +24,9 @@ from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING, Found
 from bergizi_redis.cache.tags import Scope, tag_names
+from bergizi_redis.cache.transactions import avoid_at_commit, void_at_commit
 from bergizi_redis.cache.verify import averify, is_sampled, verify
+from bergizi_redis.conf import config
 from bergizi_redis.signals import tags_invalidated
 
 
@@ -79,26 +82,27 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
     def invalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         """Void every entry with one of the tags, in one round trip: of ``tenant`` and the shared ones, or of all.
 
-        With Redis down the bump is kept and sent before this process reads again.
+        Inside of a transaction at once, and with its commit once more: what readers store until then is old. With Redis
+        down the bump is kept and sent before this process reads again.
         """
         scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        self.bump(scope.bumped_by(names))
+        self._void(scope.bumped_by(names))
         tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names)
 
     async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        await self.abump(scope.bumped_by(names))
+        await self._avoid(scope.bumped_by(names))
         await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names)
 
     def invalidate_all(self, *, tenant: str | None = None) -> None:
         """Void every tagged entry of the tenant, or of all: one bump."""
         scope = self._scope_for(tenant)
-        self.bump([scope.everything()])
+        self._void([scope.everything()])
         tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=())
 
     async def ainvalidate_all(self, *, tenant: str | None = None) -> None:
         scope = self._scope_for(tenant)
-        await self.abump([scope.everything()])
+        await self._avoid([scope.everything()])
         await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=())
 
     def _scope_for(self, tenant: str | None) -> Scope:
@@ -123,6 +127,23 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         except RedisError as error:
             self.tolerate(error, RAISE)
 
+    def _void(self, version_keys: Collection[str]) -> None:
+        if self._is_fenced():
+            void_at_commit(version_keys)
+        self.bump(version_keys)
+
+    async def _avoid(self, version_keys: Collection[str]) -> None:
+        if self._is_fenced():
+            await avoid_at_commit(version_keys)
+        await self.abump(version_keys)
+
+    def _is_fenced(self) -> bool:
+        """Whether commits put up their fences here."""
+        try:
+            return getattr(caches[config.CACHE_ALIAS], "state", None) is self.state
+        except InvalidCacheBackendError:
+            return False
+
     # For domains, decorators and lookups
 
     def bump(self, version_keys: Collection[str]) -> None:
@@ -134,10 +155,10 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
 
     def bump_own(self, tenant: str | None, tags: Collection[str]) -> None:
         """Bump tags that are the tenant's alone: buckets of a domain or a function."""
-        self.bump(self.scope_of(tenant).bumped_by((), own=tags))
+        self._void(self.scope_of(tenant).bumped_by((), own=tags))
 
     async def abump_own(self, tenant: str | None, tags: Collection[str]) -> None:
-        await self.abump(self.scope_of(tenant).bumped_by((), own=tags))
+        await self._avoid(self.scope_of(tenant).bumped_by((), own=tags))
 
     def look(self, address: Address) -> Found:
         """Its token is empty when Redis is down."""

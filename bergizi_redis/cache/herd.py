@@ -25,7 +25,7 @@ from bergizi_redis.cache.flights import Flight, Pause, running_loop
 from bergizi_redis.cache.leases import COME, TAKEN, TOKEN, Turn
 from bergizi_redis.cache.reading import MISSING, Found
 from bergizi_redis.cache.refresh import lease_life, patience
-from bergizi_redis.cache.transactions import may_store
+from bergizi_redis.cache.transactions import asked
 from bergizi_redis.cache.writing import Writing
 from bergizi_redis.exchange import Exchange
 
@@ -59,7 +59,7 @@ class Herd:
         self.turn = Turn(address, found.token, found.seen, lease_key=leases.key_for(address, entries.clustered))
 
     def steps(self) -> Steps:
-        if not may_store(self.turn.address.version_keys):
+        if not (yield asked(self.turn.address.version_keys)):
             return self._found.value
         if self._found.value is not MISSING:
             return (yield from self._refresh())

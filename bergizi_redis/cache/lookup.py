@@ -24,7 +24,7 @@ from bergizi_redis.cache.flights import Pause
 from bergizi_redis.cache.herd import Herd
 from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.reading import MISSING, Found
-from bergizi_redis.cache.transactions import may_store
+from bergizi_redis.cache.transactions import amay_store, may_store
 from bergizi_redis.cache.writing import Writing
 from bergizi_redis.exchange import Exchange
 
@@ -171,7 +171,7 @@ class Lookup:
         """
         self.value = value
         if not self._token:
-            self._share()
+            self._share(may_store(self.address.version_keys))
             return False
         stored = self._cache.put(
             self.address, value, timeout, self._token, self._names, self._cost, self._stale, self._turn
@@ -183,7 +183,7 @@ class Lookup:
         self.value = value
         if not self._token:
             await fetched(value)
-            self._share()
+            self._share(await amay_store(self.address.version_keys))
             return False
         stored = await self._cache.aput(
             self.address, value, timeout, self._token, self._names, self._cost, self._stale, self._turn
@@ -191,9 +191,9 @@ class Lookup:
         self._settle()
         return stored
 
-    def _share(self) -> None:
+    def _share(self, may: bool) -> None:
         """What cannot be stored serves those of this process who wait for it, if it can be encoded."""
-        if self._turn is not None and self._turn.flight is not None and may_store(self.address.version_keys):
+        if self._turn is not None and self._turn.flight is not None and may:
             with suppress(Exception):  # a serializer may raise anything
                 self._turn.payload = self._cache.entries.payload(self.value)
         self._settle()

@@ -26,7 +26,7 @@ from bergizi_redis.cache.outbox import TABLE as OUTBOX
 from bergizi_redis.cache.sqltables import ANY, Statement, statement_of
 from bergizi_redis.cache.sqltenants import Proof, keys_of, proof_of, values_of
 from bergizi_redis.cache.tables import Table, table_named, with_followers
-from bergizi_redis.cache.transactions import is_open, is_test_case, written_on
+from bergizi_redis.cache.transactions import is_open, is_test_case, meet, written_on
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
 
@@ -35,6 +35,7 @@ Execute = Callable[[str, Any, bool, dict[str, Any]], Any]
 
 def watch(connection: Any, **_: Any) -> None:
     """See what the connection writes; receiver of ``connection_created``, which Django sends at each new connect."""
+    meet(connection)
     if not config.WATCH_WRITES or not is_tagged():
         return
     fence_commits(connection)

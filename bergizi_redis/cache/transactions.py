@@ -7,13 +7,21 @@
 Decided from the connections, without configuration: no round trip, but on PostgreSQL one to the database for a value
 that is to be stored from inside a transaction. A test case of Django's, which wraps each test in a transaction, counts
 as no snapshot: nobody else writes then.
+
+A coroutine's queries run in another thread, whose transaction may be open: that of a view that has called it with
+``async_to_sync``. So a coroutine asks there, where any connection of the process has a transaction open, else nowhere.
 """
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Awaitable, Collection
+from contextlib import suppress
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
+from asgiref.sync import sync_to_async
 from django.db import connections
+
+from bergizi_redis.exchange import Exchange, Request
 
 Made = dict[str, bytes | None]
 
@@ -50,6 +58,12 @@ class Written:
 
 _pending: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
 _written: WeakKeyDictionary[Any, Written] = WeakKeyDictionary()
+_met: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by id; a step of a dict is atomic, that of a set is not
+
+
+def meet(connection: Any) -> None:
+    """Remember the connection, whichever thread has it."""
+    _met[id(connection)] = connection
 
 
 def pending_of(connection: Any) -> "WeakSet[Any]":
@@ -86,6 +100,54 @@ def may_store(version_keys: Collection[str]) -> bool:
             if any(not batch.version_keys.isdisjoint(version_keys) for batch in pending_of(connection)):
                 return False
     return True
+
+
+async def amay_store(version_keys: Collection[str]) -> bool:
+    """The same for a coroutine. No thread is asked while no transaction is open in this process."""
+    if not may_store(version_keys):
+        return False
+    if not _is_any_open():
+        return True
+    try:
+        return await sync_to_async(may_store)(version_keys)
+    except RuntimeError:  # asgiref's: that thread has ended, or waits for this task
+        return False
+
+
+def _is_any_open() -> bool:
+    """Whether any thread of this process has a transaction open."""
+    return any(connection is not None and is_open(connection) for connection in [each() for each in _met.valuerefs()])
+
+
+def asking(version_keys: Collection[str]) -> Request:
+    """``may_store`` as an exchange's request: it is sent nowhere."""
+
+    def request(client: Any) -> Awaitable[bool] | bool:
+        awaits = inspect.iscoroutinefunction(client.execute_command)
+        return amay_store(version_keys) if awaits else may_store(version_keys)
+
+    return request
+
+
+def asked(version_keys: Collection[str]) -> Exchange[bool]:
+    """``may_store`` as an exchange."""
+    return bool((yield asking(version_keys)))
+
+
+def void_at_commit(version_keys: Collection[str]) -> None:
+    """What is voided by hand inside of a transaction is fenced by its COMMIT as well: until then a reader may store
+    what the rows of before give. Nothing where commits are not watched, and in a test case, which has none."""
+    for connection in connections.all(initialized_only=True):
+        if is_open(connection) and hasattr(connection.commit, "fenced") and not is_test_case(connection):
+            written_on(connection).version_keys.update(version_keys)
+
+
+async def avoid_at_commit(version_keys: Collection[str]) -> None:
+    """The same for a coroutine that a transaction's thread has called."""
+    void_at_commit(version_keys)
+    if _is_any_open():
+        with suppress(RuntimeError):
+            await sync_to_async(void_at_commit)(version_keys)
 
 
 def has_written(version_keys: Collection[str]) -> bool:

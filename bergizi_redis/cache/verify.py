@@ -21,7 +21,7 @@ from bergizi_redis.cache.addresses import Address
 from bergizi_redis.cache.awaiting import called, fetched
 from bergizi_redis.cache.envelope import digest_of
 from bergizi_redis.cache.lookup import Lookup
-from bergizi_redis.cache.transactions import may_store
+from bergizi_redis.cache.transactions import amay_store, may_store
 from bergizi_redis.cache.writing import Writing
 from bergizi_redis.conf import SETTINGS_NAME, config
 from bergizi_redis.exchange import Exchange
@@ -63,7 +63,7 @@ def verify(entry: Lookup, compute: Callable[[], Any]) -> None:
 
 async def averify(entry: Lookup, compute: Callable[[], Any]) -> None:
     """The same; ``compute`` may be a coroutine function."""
-    if not may_store(entry.address.version_keys):
+    if not await amay_store(entry.address.version_keys):
         return
     try:
         fresh = await called(compute)

@@ -25,7 +25,7 @@ from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.reading import MISSING, Reading, lives
 from bergizi_redis.cache.refresh import soft_life
 from bergizi_redis.cache.tags import LONGEST_ENTRY, Scope
-from bergizi_redis.cache.transactions import may_store
+from bergizi_redis.cache.transactions import asking
 from bergizi_redis.exchange import Exchange, evaluate
 from bergizi_redis.scripts.script import script
 
@@ -128,7 +128,7 @@ class Writing(Reading):
             self.state.counters.add("computed", address.domain, tenant=address.tenant)
             self.state.counters.add("cost_ms", address.domain, int(cost * 1000), address.tenant)
         px = milliseconds(timeout, tagged=True) or 0
-        may = may_store(address.version_keys)
+        may = yield asking(address.version_keys)
         if turn is not None and may and not is_over(px):
             turn.payload = payload
         if self.state.unsent:
@@ -172,7 +172,7 @@ class Writing(Reading):
         if tags is None:
             return b""
         version_keys = scope.read_by(tags)
-        if not may_store(version_keys):
+        if not (yield asking(version_keys)):
             return NO_DIGEST
         return (yield from tag_versions.read(version_keys, self.clustered))
 
