@@ -53,7 +53,7 @@ def known() -> frozenset[str]:
 
 
 def common(candidate: Candidate) -> Iterator[Problem]:
-    """The whole of it is common, or one of these again and again, or a run along the keyboard or the alphabet; or blank.
+    """The whole of it is blank, common, common again and again, or a run along the keyboard or the alphabet.
 
     Blanks between the words make nothing rarer.
     """
