@@ -24,6 +24,7 @@ from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.health import check_redis_health, is_redis
 from bergizi_redis.sessions.expiry import PRESETS
+from bergizi_redis.sessions.sources import source_of
 from bergizi_redis.topology import parse_location, servers
 from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, unproxied, uses, value_of
 
@@ -47,7 +48,7 @@ def check_settings(app_configs: object = None, **kwargs: Any) -> Found:
             found += _wrong_networks(value)
         elif problem := known[name].problem(value):
             found.append(checklist.WRONG_VALUE.found(f"{SETTINGS_NAME}[{name!r}] {problem}"))
-    return [*found, *_wrong_paths()]
+    return [*found, *_wrong_paths(), *_wrong_engines()]
 
 
 def _unknown(name: str, known: Iterable[str]) -> CheckMessage:
@@ -61,7 +62,9 @@ def _wrong_paths() -> Iterator[CheckMessage]:
     paths = [*(("TENANT_RESOLVER", path) for path in resolvers()), *([("TENANTS", tenants)] if tenants else [])]
     paths += [("SESSION_MERGE", path) for path in value_of("SESSION_MERGE").values()]
     paths += [("SESSION_LIMIT", limit)] if isinstance(limit := value_of("SESSION_LIMIT"), str) else []
-    paths += [("IDENTIFIER_RESOLVER", path)] if (path := value_of("IDENTIFIER_RESOLVER")) else []
+    for name in ("IDENTIFIER_RESOLVER", "SESSION_PERMISSIONS", "SESSION_ADMIN_TENANTS"):
+        path = getattr(settings, SETTINGS_NAME, {}).get(name)
+        paths += [(name, path)] if isinstance(path, str) and path not in ("", "django") else []
     for name, path in paths:
         try:
             target = import_string(path)
@@ -72,6 +75,15 @@ def _wrong_paths() -> Iterator[CheckMessage]:
                 continue
             reason = "which cannot be called"
         yield checklist.NOT_IMPORTABLE.found(f"{SETTINGS_NAME}[{name!r}] is {path!r}, {reason}.")
+
+
+def _wrong_engines() -> Iterator[CheckMessage]:
+    given = value_of("SESSION_MOVE_FROM")
+    for engine in [given] if isinstance(given, str) else given:
+        try:
+            source_of(engine) if engine else None
+        except ConfigurationError as error:
+            yield checklist.WRONG_VALUE.found(str(error), "Until then every cookie that is not known here is a 500.")
 
 
 def _wrong_networks(networks: Iterable[Any]) -> Iterator[CheckMessage]:

@@ -216,11 +216,33 @@ def test_a_wrong_value(settings: Any, name: str, value: object, problem: str) ->
         ("TENANTS", f"{__name__}.not_callable", "cannot be called"),
         ("TENANT_RESOLVER", "bergizi_redis.tenancy.tenant_from_moon", "cannot be imported"),
         ("TENANT_RESOLVER", ["bergizi_redis.tenancy.tenant_from_host", 7], "cannot be imported"),
+        ("SESSION_PERMISSIONS", "accounts.permissions_of", "cannot be imported"),
+        ("SESSION_ADMIN_TENANTS", f"{__name__}.not_callable", "cannot be called"),
     ],
 )
 def test_a_path_that_cannot_be_imported(settings: Any, name: str, path: object, reason: str) -> None:
     settings.BERGIZI_REDIS = {name: path}
     assert reason in only(checklist.NOT_IMPORTABLE).msg
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        ("django.contrib.sessions.backends.dbs", "cannot be used"),
+        (("django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cache@old"), "which is no alias"),
+        ("bergizi_redis.sessions.backend", "own engine"),
+    ],
+)
+def test_an_engine_of_before_that_there_is_not(settings: Any, engine: object, reason: str) -> None:
+    settings.BERGIZI_REDIS = {"SESSION_MOVE_FROM": engine}
+    assert reason in only(checklist.WRONG_VALUE).msg
+
+
+def test_the_table_of_sessions_of_before_must_be_there(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"SESSION_MOVE_FROM": "django.contrib.sessions.backends.cached_db"}
+    assert found() == []
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django.contrib.sessions"]
+    assert "INSTALLED_APPS" in only(checklist.WRONG_VALUE).msg
 
 
 def test_a_merge_function_that_cannot_be_imported(settings: Any) -> None:

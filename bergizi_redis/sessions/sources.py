@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
@@ -22,6 +23,7 @@ from redis.exceptions import RedisError
 from bergizi_redis.connections import client
 from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
 
+OURS = "bergizi_redis.sessions.backend"
 REDIS_SESSIONS = "redis_sessions.session"
 CHUNK = 1000  # rows or keys asked for at a time
 
@@ -181,6 +183,10 @@ def source_of(path: str) -> Source:
     if alias and alias not in settings.CACHES:
         known = ", ".join(map(repr, settings.CACHES))
         raise ConfigurationError(f"{path!r} names CACHES[{alias!r}], which is no alias. CACHES has {known}.")
+    if engine == OURS:
+        raise ConfigurationError(f"{engine!r} is this package's own engine; SESSION_MOVE_FROM names the one of before.")
+    if KINDS.get(engine) is Rows and not apps.is_installed("django.contrib.sessions"):
+        raise ConfigurationError(f"{engine!r} needs its table: keep 'django.contrib.sessions' in INSTALLED_APPS.")
     if engine not in KINDS:
         try:
             import_module(engine).SessionStore  # noqa: B018 – whether there is one
