@@ -119,6 +119,11 @@ def test_the_vocabulary_keeps_its_own_rule() -> None:
     assert all(NAME.fullmatch(name) for name in LEVELS)
 
 
+def test_a_time_that_is_none_is_named() -> None:
+    with pytest.raises(TypeError, match="unix seconds"):
+        audit.events("budi", since="yesterday")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("outcome", ["maybe", "SUCCESS"])
 def test_an_outcome_is_one_of_four(outcome: str) -> None:
     with pytest.raises(ValueError, match="is no outcome: use one of success, failure"):
@@ -365,6 +370,25 @@ def test_a_field_that_is_changed_is_named(attacker: Attacker, place: int, field:
     rows[place][1][field] = value.replace(b"10.0.0.7", b"10.0.0.8") if field == b"event" else value[:-1] + b"x"
     attacker.rewrite(rows)
     assert place + 1 in {seq for seq, _ in found()}
+
+
+@pytest.mark.parametrize("added", ["note 1", "event {}", "seq 3"])
+def test_a_field_that_is_added_or_there_twice_is_named(attacker: Attacker, added: str) -> None:
+    """Other readers than ours might show the added one."""
+    rows = attacker.rows()
+    attacker.rewrite(rows[:2])
+    pairs = [text for pair in rows[2][1].items() for text in pair]
+    attacker.raw.execute_command("XADD", attacker.name, rows[2][0], *added.split(), *pairs)
+    for entry_id, fields in rows[3:]:
+        attacker.raw.xadd(attacker.name, fields, id=entry_id)
+    assert found() == [(3, "something was added to it")]
+
+
+def test_so_is_a_number_with_a_nought_before_it(attacker: Attacker) -> None:
+    rows = attacker.rows()
+    rows[2][1][b"seq"] = b"03"
+    attacker.rewrite(rows)
+    assert found() == [(3, "something was added to it")]
 
 
 @pytest.mark.parametrize("field", [b"event", b"nonce", b"mac", b"link", b"seq"])

@@ -59,6 +59,8 @@ def trail_of(user_id: object | None, tenant: str | None = None) -> str:
 
 
 def _ms(since: datetime | float) -> int:
+    if not isinstance(since, datetime | float | int):
+        raise TypeError(f"since={since!r}: give an aware datetime, or unix seconds.")
     return max(0, round((since.timestamp() if isinstance(since, datetime) else since) * 1000))
 
 

@@ -161,7 +161,13 @@ def read(
     """``since`` and ``until``: ids of the stream, ``count`` 0: all."""
     reply = yield RunScript("audit_read", _keys(trail), [since, until, count, int(newest_first)])
     pairs, entries, ms = reply
-    return Reading(trail, _mapping(pairs), [(_text(entry_id), _mapping(fields)) for entry_id, fields in entries], ms)
+    return Reading(trail, _mapping(pairs), [(_text(entry_id), _fields(each)) for entry_id, each in entries], ms)
+
+
+def _fields(pairs: Sequence[Any]) -> dict[str, str]:
+    """A stream's entry may hold a field twice: then ``""`` is there too, a name that no writer writes."""
+    found = _mapping(pairs)
+    return found if 2 * len(found) == len(pairs) else {**found, "": ""}
 
 
 def _mapping(pairs: Sequence[Any]) -> dict[str, str]:

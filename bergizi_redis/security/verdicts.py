@@ -3,6 +3,7 @@
 | tampering | how it shows |
 | --- | --- |
 | an event changed, made up, or taken from another trail | its mac is wrong |
+| something added to an event | fields that no writer writes, or one twice |
 | deleted, moved, inserted, written again | a number, or a link, that does not follow from the one before |
 | the time or the count of an event changed | the link of the next event |
 | the oldest cut off | more is gone than the events that are left allowed: each carries under its mac what may go |
@@ -22,6 +23,7 @@ from bergizi_redis.security.entries import Entry, entry_of
 from bergizi_redis.security.trails import Reading
 
 Row = tuple[str, Mapping[str, str]]
+FIELDS = frozenset(("seq", "event", "nonce", "mac", "link", "after"))
 UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError, KeyError, RecursionError)
 
 
@@ -136,6 +138,8 @@ class Walk:
 
     def _content(self, entry_id: str, fields: Mapping[str, str]) -> Iterator[str]:
         mac, nonce, payload = fields.get("mac", ""), fields.get("nonce", ""), fields.get("event", "")
+        if fields.keys() - FIELDS or fields.get("seq", "").startswith("0"):
+            yield "something was added to it"
         how = CHAINED if "link" in fields else WAITING + fields.get("after", "")
         if not self.signer.knows(mac):
             yield f"it was signed with a key that is not known here, {mac.partition(':')[0][:16]!r}"
