@@ -143,6 +143,26 @@ def test_an_unproven_write_voids_the_table_for_all(case: str, warm: Callable[[],
 
 
 @committing
+@pytest.mark.parametrize("case", ["update of one kitchen", "delete of one kitchen"])
+def test_where_the_column_takes_two_ids_as_equal_a_condition_proves_nothing(
+    case: str, warm: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``SPPG-A`` would match the rows of ``sppg-a``, too."""
+    monkeypatch.setattr(Dish._meta.get_field("tenant"), "db_collation", "nocase")
+    PROVEN[case][0]()
+    assert warm() == []
+
+
+@committing
+def test_where_the_column_takes_two_ids_as_equal_a_new_row_is_one_kitchens(
+    warm: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dish._meta.get_field("tenant"), "db_collation", "nocase")
+    Dish.objects.create(tenant="sppg-a", name="x").save()
+    assert warm() == ["sppg-b", "sppg-c"]
+
+
+@committing
 @pytest.mark.parametrize("is_atomic", [True, False])
 def test_a_row_that_appears_after_it_was_asked_for_voids_the_table_for_all(
     is_atomic: bool, warm: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch

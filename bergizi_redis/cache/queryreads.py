@@ -19,7 +19,7 @@ from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
 
 from bergizi_redis.cache.sqltables import tokens_of
-from bergizi_redis.cache.tables import table_named, tenant_field
+from bergizi_redis.cache.tables import is_lenient, table_named, tenant_field
 from bergizi_redis.cache.tags import Scope
 
 READ_AFTER = ("FROM", "JOIN")
@@ -83,33 +83,29 @@ def proven(query: Query, sql: str, using: str, tenant: str) -> frozenset[str]:
     Proof is one condition that all rows must meet: the tenant's field, exactly the tenant. A table that is read twice,
     such as in a subquery, is not proven, nor is one whose column compares ``sppg-A`` and ``sppg-a`` as equal.
     """
-    if query.combined_queries or connections[using].vendor == "mysql":
+    if query.combined_queries:
         return frozenset()
-    found = {table for table in _conditions(query, query.where, tenant) if _times_read(sql, table) == 1}
+    conditions = _conditions(query, query.where, tenant, connections[using])
+    found = {table for table in conditions if _times_read(sql, table) == 1}
     return frozenset(found)
 
 
-def _conditions(query: Query, node: Any, tenant: str) -> Iterable[str]:
+def _conditions(query: Query, node: Any, tenant: str, connection: Any) -> Iterable[str]:
     if isinstance(node, WhereNode):
         if node.connector == AND and not node.negated:
             for child in node.children:
-                yield from _conditions(query, child, tenant)
+                yield from _conditions(query, child, tenant, connection)
     elif isinstance(node, Exact) and type(node.lhs) is Col and node.rhs_is_direct_value():
         field: Field[Any, Any] = node.lhs.target
         joined = query.alias_map.get(node.lhs.alias)
         owner = joined.table_name if joined is not None else None
-        if owner != field.model._meta.db_table or tenant_field(field.model) != field or is_lenient(field):
+        if owner != field.model._meta.db_table or tenant_field(field.model) != field:
+            return
+        if is_lenient(field, connection):
             return
         table = owner.rsplit('"."', 1)[-1].strip('"').lower()
         if table_named(table).tenants([node.rhs]) == frozenset([tenant]):
             yield table
-
-
-def is_lenient(field: Any) -> bool:
-    """Whether the column's own collation decides what is equal."""
-    while getattr(field, "remote_field", None) is not None:
-        field = field.target_field
-    return bool(getattr(field, "db_collation", None))
 
 
 @lru_cache(maxsize=1024)

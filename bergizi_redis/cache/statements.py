@@ -25,7 +25,7 @@ from bergizi_redis.cache.listeners import Listener, bulk_tags, concerned
 from bergizi_redis.cache.outbox import TABLE as OUTBOX
 from bergizi_redis.cache.sqltables import ANY, Statement, statement_of
 from bergizi_redis.cache.sqltenants import Proof, keys_of, proof_of, values_of
-from bergizi_redis.cache.tables import Table, table_named, with_followers
+from bergizi_redis.cache.tables import Table, is_lenient, table_named, with_followers
 from bergizi_redis.cache.transactions import is_open, is_test_case, meet, written_on
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import ConfigurationError
@@ -134,18 +134,18 @@ def _seen(connection: Any, statement: Statement, tables: set[str] | None, sql: s
     tenants, is_sure = _proven(connection, statement, sql, params)
     whole = cache.scope_of(None).bumped_by(tags)
     found = {key for tenant in tenants or () for key in cache.scope_of(tenant).bumped_by(tags)} or whole
-    found |= cache.scope_of(None).bumped_by(_rows(statement, tables, sql, params))
+    found |= cache.scope_of(None).bumped_by(_rows(statement, tables, sql, params, connection))
     return Seen(found | _of_listeners(statement, frozenset(tables), connection), set() if is_sure else whole)
 
 
-def _rows(statement: Statement, tables: set[str], sql: str, params: Any) -> list[str]:
+def _rows(statement: Statement, tables: set[str], sql: str, params: Any, connection: Any) -> list[str]:
     """Tags of the rows that are written, of the models that ``ROW_TAGS`` names."""
     tags: list[str] = []
     for name in tables:
         table = table_named(name)
         if table.pk is None or (statement.verb == "INSERT" and announced("INSERT", name)):
             continue  # the key of a new row is known when its signal is sent
-        is_alone = statement.tables == frozenset({name})
+        is_alone = statement.tables == frozenset({name}) and not is_lenient(table.pk, connection)
         tags += table.rows(keys_of(proof_of(sql, name, "", table.key), params) if is_alone else None)
     return tags
 
@@ -189,6 +189,8 @@ def _proven(connection: Any, statement: Statement, sql: str, params: Any) -> tup
     proof = proof_of(sql, name, table.column, table.key)
     values = None if proof is None else values_of(proof, params)
     if proof is None or values is None:
+        return None, True
+    if statement.verb != "INSERT" and not proof.rows and is_lenient(table.field, connection):
         return None, True
     theirs = _tenants_of_rows(connection, table, proof, params) if proof.rows else []
     return table.tenants(values + theirs) or None, bool(theirs) or not proof.rows

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import AppRegistryNotReady, ValidationError
-from django.db.models import Field, Model
+from django.db.models import CharField, Field, Model, TextField
 
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import TenantError
@@ -52,6 +52,14 @@ def _target(field: Any) -> Any:
     while field is not None and field.remote_field is not None:
         field = field.target_field
     return field
+
+
+def is_lenient(field: Any, connection: Any) -> bool:
+    """Whether the column may take ``sppg-A`` and ``sppg-a`` as equal: by its own collation, its type, or MySQL's ways."""
+    target = _target(field)
+    if getattr(target, "db_collation", None) or (target.db_type(connection) or "").lower() == "citext":
+        return True
+    return connection.vendor == "mysql" and isinstance(target, CharField | TextField)
 
 
 def _text_of(field: Any, value: Any) -> str:
