@@ -382,6 +382,17 @@ def test_a_wrong_argument_is_named(wrong: list[str]) -> None:
         said("file", *wrong)
 
 
+@pytest.mark.parametrize("at_least", ["1", "4"])
+def test_a_file_without_entries_takes_no_lists_place(tmp_path: Path, at_least: str) -> None:
+    build(file_of(tmp_path, LEAKED))
+    empty = file_of(tmp_path, [] if at_least == "1" else digests(["bocor"]), "empty.txt")
+    with pytest.raises(CommandError, match="has no entry") as refusal:
+        said(str(empty), "--at-least", at_least)
+    assert refusal.value.returncode == 1
+    assert listed(LEAKED[0])
+    assert building.under_way() is None
+
+
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(CommandError, match=r"nowhere\.txt cannot be read") as caught:
         said("nowhere.txt")

@@ -128,7 +128,16 @@ def _checkpoint(build: Build, gathered: "Gathered") -> Build:
 
 
 def finish(build: Build) -> float:
-    """Put the list in force. Returns the share of other passwords that it takes for its own, by the bits set."""
+    """Put the list in force. Returns the share of other passwords that it takes for its own, by the bits set.
+
+    ``BreachListError`` of an empty one, for a download that has failed must not take the place of a list.
+    """
+    if not build.entries:
+        forget(build)
+        raise BreachListError(
+            f"{build.source.path} has no entry to take: it is empty, or --at-least is too high. The list that was in "
+            "force stays; --drop takes it away."
+        )
     shape, redis = build.shape, server()
     replaced = build.replaces or (before.text() if (before := in_force()) else "")
     build = replace(build, replaces=replaced)
