@@ -126,6 +126,7 @@ def test_an_answer_comes_back_as_it_was(way: str) -> None:
     bare = Counted(way, lambda _: without_type())
     for _ in range(2):
         assert not bare.ask("/bare/").has_header("Content-Type")
+        assert not bare.ask("/bare/").has_header("Vary")
 
 
 def without_type() -> HttpResponse:

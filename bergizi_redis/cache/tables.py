@@ -55,7 +55,7 @@ def _target(field: Any) -> Any:
 
 
 def is_lenient(field: Any, connection: Any) -> bool:
-    """Whether the column may take ``sppg-A`` and ``sppg-a`` as equal: by its own collation, its type, or MySQL's ways."""
+    """Whether ``sppg-A`` and ``sppg-a`` may be equal there: by a collation of its own, its type, or on MySQL."""
     target = _target(field)
     if getattr(target, "db_collation", None) or (target.db_type(connection) or "").lower() == "citext":
         return True

@@ -113,7 +113,8 @@ class CachedView:
         if not response.has_header("Cache-Control"):
             is_own = self.per_tenant or self.vary.by_tenant or self.vary.covers_user
             patch_cache_control(response, no_cache=True, **({"private": True} if is_own else {}))
-        patch_vary_headers(response, self.vary.headers)
+        if self.vary.headers:  # or Django adds an empty header
+            patch_vary_headers(response, self.vary.headers)
         return response
 
     def _conditional(self, request: HttpRequest, response: HttpResponse) -> HttpResponseBase:
