@@ -118,11 +118,10 @@ class asking:  # noqa: N801 – read as a verb: with asking(pool, 0.8):
 class aasking:  # noqa: N801 – as above
     """The same for a loop."""
 
-    __slots__ = ("_bound", "_budget", "_circuit", "_timer")
+    __slots__ = ("_bound", "_budget", "_circuit", "_pool", "_timer")
 
     def __init__(self, pool: Any, budget: float | None) -> None:
-        self._circuit = circuit_of(pool)
-        self._budget = budget
+        self._pool, self._circuit, self._budget = pool, circuit_of(pool), budget
 
     async def __aenter__(self) -> None:
         self._bound = clipped(self._circuit.allowance(self._budget))
@@ -137,9 +136,9 @@ class aasking:  # noqa: N801 – as above
         except builtins.TimeoutError as late:
             error = late
         if isinstance(error, builtins.TimeoutError):
-            told = no_answer(self._bound)
-            self._circuit.failed(told)
-            raise told from error
+            if self._pool.can_get_connection():  # else it may have waited for one, and the server was not asked
+                self._circuit.silent()
+            raise no_answer(self._bound) from error
         if error is None:
             self._circuit.answered()
         elif isinstance(error, RedisError):

@@ -23,6 +23,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, MaxConnection
 
 from bergizi_redis import aconnections, connections
 from bergizi_redis.aconnections import aclient, aclient_at
+from bergizi_redis.budget import within
 from bergizi_redis.circuit import circuit_of
 from bergizi_redis.conf import config
 from bergizi_redis.connections import Role
@@ -321,6 +322,22 @@ def test_a_full_pool_is_named_within_the_budget_and_is_no_outage(at: Any, redis_
         assert not connections.is_outage(caught.value)
         await pool.release(taken)
         assert await aclient().ping()
+
+    asyncio.run(main())
+
+
+def test_who_has_waited_for_a_connection_says_nothing_of_the_server(at: Any, redis_url: str, settings: Any) -> None:
+    """Where less is left of the time than a full pool takes to say so."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "MAX_CONNECTIONS": 1}
+    at(redis_url)
+
+    async def main() -> None:
+        pool: Any = aclient().connection_pool
+        taken = await pool.get_connection()
+        with pytest.raises(TimeoutError), within(0.1):
+            await aclient().ping()
+        await pool.release(taken)
+        assert circuit_of(pool).allowance(60) == 60
 
     asyncio.run(main())
 

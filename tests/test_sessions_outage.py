@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from bergizi_redis import circuit as circuits
-from bergizi_redis.circuit import Circuit
+from bergizi_redis.circuit import Circuit, CircuitOpen
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.sessions import service as sessions
 from bergizi_redis.sessions.backend import SessionStore
@@ -180,6 +180,31 @@ def test_a_view_that_runs_into_the_outage_is_not_waited_for_twice(silence: Silen
     with ends_within(AT_ONCE):
         assert kept(visit(view, key, asynchronous=asynchronous))
     assert silence.waits == [BUDGET]
+
+
+def test_a_server_that_stays_silent_is_not_waited_for_again(
+    server: PrivateServer, settings: Any, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    """Red on a loop when a timer around all round trips ends a command: the circuit does not hear of it."""
+    monkeypatch.setattr(circuits, "COOL", 600.0)
+    made = sessions.create_session("sari", "sppg-1", "COOK", "U", "e", "n", [])
+
+    async def main() -> list[BaseException | None]:
+        async def asked() -> BaseException | None:
+            with pytest.raises(RedisUnavailable) as caught:
+                await sessions.avalidate_session(made.key) if asynchronous else sessions.validate_session(made.key)
+            return caught.value.__cause__
+
+        assert await sessions.avalidate_session(made.key)
+        settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "REQUEST_BUDGET": WAITED}
+        server.pause()
+        return [await asked() for _ in range(3)]
+
+    first, second, third = asyncio.run(main())
+    server.resume()
+    assert not isinstance(first, CircuitOpen)
+    assert not isinstance(second, CircuitOpen)
+    assert isinstance(third, CircuitOpen)
 
 
 def test_a_view_that_swallows_the_outage_does_not_answer_as_if_it_had_saved(

@@ -11,7 +11,7 @@ from django.conf import settings
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from bergizi_redis.aconnections import aclient
-from bergizi_redis.budget import awithin, within
+from bergizi_redis.budget import within
 from bergizi_redis.conf import config
 from bergizi_redis.connections import client, explain, is_outage
 from bergizi_redis.exceptions import RedisUnavailable
@@ -62,7 +62,8 @@ def ask(exchange: Exchange[T], *, budget: float | None = None) -> T:
 async def aask(exchange: Exchange[T], *, budget: float | None = None) -> T:
     """``ask`` on the client of the running loop, without a thread."""
     try:
-        async with awithin(config.REQUEST_BUDGET if budget is None else budget):
+        # A deadline and no timer: the command that it ends must be the one to know, and to tell the circuit.
+        with within(config.REQUEST_BUDGET if budget is None else budget):
             return await aspeak(readdressed(exchange), aclient(settings.SESSION_CACHE_ALIAS))
     except RedisError as error:
         if not is_outage(error):
