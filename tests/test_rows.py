@@ -1,7 +1,7 @@
 """An entry of one row dies with that row's writes alone, and with those that do not say which rows they touch.
 
-The guards, taken away, turn these red: the rows' tags of a statement by key, the table's mark for rows unknown, the
-signal of a new row.
+The guards, taken away, turn these red: the rows' tags of a statement by key, the table's mark for rows unknown (in
+what a row's tag depends on, and in what a table that is voided by hand voids), the signal of a new row.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import pytest
 from django.core.cache import caches
 from django.db import connection, transaction
 
+from bergizi_redis.cache.invalidation import Touched, touch
 from bergizi_redis.cache.rows import row_tags
 from bergizi_redis.exceptions import ConfigurationError
 from tests.models import Dish, Packed, Special
@@ -71,6 +72,32 @@ def test_what_was_computed_while_there_was_no_such_row_is_void() -> None:
     cache.set("next", "none", tags=row_tags(Dish, last + 1))
     assert Dish.objects.create(name="y").pk == last + 1
     assert cache.get("next") is None
+
+
+@committing
+@pytest.mark.parametrize("case", ["save", "update of nobody knows which", "raw SQL"])
+def test_the_tag_of_a_row_may_be_written_by_hand(case: str) -> None:
+    cache: Any = caches["default"]
+    Dish.objects.create(pk=1, name="1")
+    with cache.lookup("1", tags=["tests_dish#1"]) as entry:
+        entry.store("old")
+    WRITES[case][0]()
+    assert cache.get("1") is None
+
+
+@committing
+@pytest.mark.parametrize("way", ["invalidate_tags", "touch"])
+def test_who_voids_a_table_by_hand_voids_its_rows(way: str) -> None:
+    cache: Any = caches["default"]
+
+    def void(tags: list[str]) -> None:
+        cache.invalidate_tags(tags) if way == "invalidate_tags" else touch(Touched(None, tags))
+
+    cache.set("1", "old", tags=row_tags(Dish, 1))
+    void(["another table", "tests_dish#2"])
+    assert cache.get("1") == "old"
+    void(["tests_dish"])
+    assert cache.get("1") is None
 
 
 @committing

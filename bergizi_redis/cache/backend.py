@@ -23,6 +23,7 @@ from bergizi_redis.cache.insight import InsightMethods
 from bergizi_redis.cache.leases import Turn
 from bergizi_redis.cache.lookup import Lookup
 from bergizi_redis.cache.reading import MISSING, Found
+from bergizi_redis.cache.tables import with_unnamed_rows
 from bergizi_redis.cache.tags import Scope, tag_names
 from bergizi_redis.cache.transactions import avoid_at_commit, void_at_commit
 from bergizi_redis.cache.verify import averify, is_sampled, verify
@@ -86,12 +87,12 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         down the bump is kept and sent before this process reads again.
         """
         scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        self._void(scope.bumped_by(names))
+        self._void(scope.bumped_by(with_unnamed_rows(names)))
         tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names)
 
     async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        await self._avoid(scope.bumped_by(names))
+        await self._avoid(scope.bumped_by(with_unnamed_rows(names)))
         await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names)
 
     def invalidate_all(self, *, tenant: str | None = None) -> None:

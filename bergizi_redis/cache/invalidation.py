@@ -22,6 +22,7 @@ from django.db.models.signals import class_prepared, post_delete, post_save
 from bergizi_redis.cache.commits import fence_commits, release
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.listeners import listen
+from bergizi_redis.cache.tables import with_unnamed_rows
 from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.cache.transactions import Made, is_open, pending_of, written_on
 from bergizi_redis.exceptions import ConfigurationError
@@ -125,6 +126,8 @@ def _with_subclasses(model: type[Model]) -> Iterator[type[Model]]:
 
 def touch(touched: Touched, using: str | None = None) -> None:
     """Void the tags when the transaction on the database ``using`` has committed; at once outside of one."""
+    if isinstance(touched, Touched):
+        touched = Touched(touched.tenant, sorted(with_unnamed_rows(touched.tags)))
     _touch(touched, using or router.db_for_write(Model), frozenset())
 
 

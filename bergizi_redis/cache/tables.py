@@ -76,6 +76,11 @@ def table_named(name: str) -> Table:
     return found if found is not None else Table(name)
 
 
+def with_unnamed_rows(tags: Iterable[str]) -> set[str]:
+    """The tags, and for those of tables whose rows have tags of their own the one that stands for any row."""
+    return {each for tag in tags for each in (tag, *table_named(_bare(tag)).rows(None))}
+
+
 def tables_of(model: type[Model]) -> list[Table]:
     """The model's own table and those of its parents."""
     return [table_named(_bare(each._meta.db_table)) for each in _with_parents(model._meta.concrete_model or model)]

@@ -11,7 +11,8 @@ under-invalidated: ``v:<tag>`` of the tenant, ``e:<tag>`` "at every tenant", and
 | entry of tenant t | t's ``v``, ``e`` | t's ``v`` | ``e`` |
 | shared entry | @'s ``v`` | @'s ``v`` | @'s ``v`` |
 
-Every entry also depends on the epoch (everything) and, with a tenant, on that tenant's own version (all of it).
+Every entry also depends on the epoch (everything) and, with a tenant, on that tenant's own version (all of it). One
+with the tag of a row, ``menus_menu#42``, depends on ``menus_menu#`` as well, which stands for rows nobody can name.
 Round trips: read 1 (0 where it rides with the entry), bump 1; on a cluster one for each slot.
 """
 
@@ -87,6 +88,7 @@ class Scope:
 def _read_keys(prefix: str, namespace: str, tenant: str | None, tags: tuple[str, ...]) -> tuple[str, ...]:
     """Cached because a read asks for them each time; ``prefix`` is there to be part of the cache's key."""
     found = [keys.epoch(namespace)]
+    tags = (*tags, *(f"{tag.partition('#')[0]}#" for tag in tags if tag.find("#") > 0))
     if tenant is not None:
         found.append(keys.tenant_version(tenant, namespace))
         found += [keys.tag_everywhere(tag, namespace) for tag in tags]
