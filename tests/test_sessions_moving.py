@@ -2,7 +2,7 @@
 
 Seen red: without the mark in ``session_adopt.lua`` the test of the ended session, without ``end_old`` the one of the
 log-out, without ``move_in`` in ``validate_session`` those of keys, with the entry of a session on its way taken for a
-ghost that of the log-in meanwhile, and where the import asks the old store first that of the lists.
+ghost that of the log-in meanwhile, without its look at the barriers that of the revocation, and where the import asks the old store first that of the lists.
 """
 
 import copy
@@ -267,7 +267,9 @@ def test_a_revocation_of_the_user_ends_sessions_that_have_not_moved_yet(settings
     assert sessions.revoke_user(users[0].pk) == 0, "none is here yet"
     assert SessionStore(first).load() == {}
     assert SessionStore(first).load() == {}
+    assert not raw.exists(keys.session(sid_of(first))), "the clean-up is over: who would take it away?"
     assert SessionStore(other)[SESSION_KEY] == str(users[1].pk)
+    assert sessions.stats("@").live == sessions.stats("@").online == 1
 
 
 def test_of_parallel_requests_one_moves_the_session_and_all_have_it(

@@ -149,7 +149,7 @@ def adopt(this: Moving) -> Exchange[Adopted]:
         raise_first(replies)
         fresh = index.fresh(indices, replies)
     fields = [item for pair in this.record.raw.items() for item in pair]
-    where = [keys.session(this.sid), keys.session_moved(this.sid)]
+    where = [keys.session(this.sid), keys.session_moved(this.sid), keys.revoked(this.sid[:2])]
     adopted = Adopted(int((yield from evaluate(script("session_adopt"), where, [this.life, *fields]))))
     if adopted is Adopted.ENDED:
         yield from index.remove([(this.sid, fresh)])
