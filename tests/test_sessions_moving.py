@@ -2,7 +2,8 @@
 
 Seen red: without the mark in ``session_adopt.lua`` the test of the ended session, without ``end_old`` the one of the
 log-out, without ``move_in`` in ``validate_session`` those of keys, with the entry of a session on its way taken for a
-ghost that of the log-in meanwhile, without its look at the barriers that of the revocation, and where the import asks the old store first that of the lists.
+ghost that of the log-in meanwhile, without the look of ``session_adopt.lua`` at barriers that of the revocation, and
+where the import asks the old store first that of the lists.
 """
 
 import copy
