@@ -25,6 +25,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from bergizi_redis import audit_admin, lockout_admin
+from bergizi_redis.addresses import valid_ip
 from bergizi_redis.admin_pages import LookOnly, TypedSearch
 from bergizi_redis.admin_scope import own_tenant, scope_of
 from bergizi_redis.exceptions import TenantError
@@ -36,10 +37,12 @@ from bergizi_redis.sessions.asking import ask
 from bergizi_redis.sessions.client import noted_ip
 from bergizi_redis.sessions.identity import is_sid
 from bergizi_redis.sessions.info import SessionInfo, info_of
+from bergizi_redis.sessions.paging import first_of_all
 
 __all__ = ["SessionAdmin", "audit_admin", "lockout_admin", "own_tenant"]  # the other pages register themselves
 
 PAGE = 50
+LOOKED_THROUGH = 10_000  # sessions, for an address at whatever tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,14 @@ class Search(TypedSearch):
             found = []
         return [info for info in found if self._fits(info) and (scope is None or info.tenant in scope)]
 
+    def is_of_all(self, scope: tuple[str, ...] | None) -> bool:
+        """Whether an address is looked for, and nothing says where."""
+        return scope is None and self.ip != "" and not (self.user or self.tenant)
+
+    def everywhere(self) -> tuple[list[SessionInfo], bool]:
+        looked, is_all = first_of_all(LOOKED_THROUGH)
+        return [info for info in looked if self._fits(info)], is_all
+
     def listing(self, scope: tuple[str, ...] | None) -> str | None:
         """The one tenant whose sessions are asked for whole, and so can be read a page at a time."""
         tenants = [] if self.user or self.ip else self._tenants(scope)
@@ -78,8 +89,10 @@ class Search(TypedSearch):
 
     def _fits(self, info: SessionInfo) -> bool:
         kept = info.ip or ""
+        is_whole = valid_ip(self.ip) is not None and not self.ip.endswith(":")
+        begins = kept == self.ip if is_whole else kept.startswith(self.ip)
         # As it was typed, or as SESSION_CLIENT_PRIVACY has kept it.
-        is_from = not self.ip or kept.startswith(self.ip) or (kept != "" and kept == noted_ip(self.ip))
+        is_from = not self.ip or begins or (kept != "" and kept == noted_ip(self.ip))
         return self.tenant in ("", info.tenant or SHARED) and is_from
 
 
@@ -90,6 +103,7 @@ class Shown:
     infos: Sequence[SessionInfo] | None
     total: int
     next: str
+    is_all: bool = True  # or the first that were looked through
 
 
 def shown_of(search: Search, scope: tuple[str, ...] | None, given: Any) -> Shown:
@@ -100,10 +114,10 @@ def shown_of(search: Search, scope: tuple[str, ...] | None, given: Any) -> Shown
         except ValueError:  # no cursor of ours: from the beginning
             page = sessions.page_for_tenant(tenant, None, PAGE)
         return Shown(page.sessions, page.total, f"after={page.cursor}" if page.cursor else "")
-    found = search.sessions(scope)
+    found, is_all = search.everywhere() if search.is_of_all(scope) else (search.sessions(scope), True)
     numbered = Paginator(found or [], PAGE).get_page(given.get("page"))
     infos = None if found is None else list(numbered.object_list)
-    return Shown(infos, len(found or []), f"page={numbered.next_page_number()}" if numbered.has_next() else "")
+    return Shown(infos, len(found or []), f"page={numbered.next_page_number()}" if numbered.has_next() else "", is_all)
 
 
 def chosen(sids: list[str], scope: tuple[str, ...] | None) -> list[SessionInfo]:

@@ -420,6 +420,14 @@ def test_pages_show_each_session_once(raw: Any, size: int) -> None:
     assert paging.page_for_tenant(TENANT, size=size).total == 7
 
 
+def test_the_sessions_of_all_tenants_are_read_up_to_a_number_and_it_is_told() -> None:
+    made = {session_of().sid for _ in range(3)} | {session_of(tenant="sppg-2").sid for _ in range(2)}
+    found, is_all = paging.first_of_all(5)
+    assert ({info.public_id for info in found}, is_all) == (made, True)
+    found, is_all = paging.first_of_all(4)
+    assert (len({info.public_id for info in found} & made), is_all) == (4, False)
+
+
 def test_a_log_in_between_two_pages_shifts_nothing() -> None:
     made = [session_of().sid for _ in range(6)]
     first = paging.page_for_tenant(TENANT, size=3)

@@ -17,6 +17,7 @@ from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions import index
 from bergizi_redis.sessions.asking import Call, aask, ask, evaluate_all, raise_first
 from bergizi_redis.sessions.info import SessionInfo, info_of
+from bergizi_redis.sessions.sweeping import tenants_noted
 
 MOST = 500
 CURSOR = re.compile(r"(\d{1,16}(?:\.\d{1,17})?)-([0-9a-f]{32})")
@@ -58,6 +59,21 @@ async def apage_for_tenant(tenant: str | None, cursor: str | None = None, size: 
     tenant = scope_of(tenant)
     page = _page(keys.tenant_sessions(tenant), cursor, size, tenant=tenant)
     return await aask(page, budget=config.COMMAND_TIMEOUT)
+
+
+def first_of_all(most: int) -> tuple[list[SessionInfo], bool]:
+    """Sessions of all tenants and of none, ``most`` at most, and whether that is all: 1 round trip, and the pages'."""
+    found: list[SessionInfo] = []
+    for tenant in ask(tenants_noted(0), budget=config.COMMAND_TIMEOUT):
+        cursor: str | None = None
+        while True:
+            page = page_for_tenant(tenant, cursor, MOST)
+            found, cursor = [*found, *page.sessions], page.cursor
+            if len(found) > most:
+                return found[:most], False
+            if cursor is None:
+                break
+    return found, True
 
 
 def _page(listing: str, cursor: str | None, size: int, **whose: Any) -> Exchange[Page]:

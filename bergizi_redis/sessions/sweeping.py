@@ -42,7 +42,7 @@ Expired = list[tuple[str | None, str, str | None]]  # tenant, sid, user
 def sweep() -> int:
     """Tell of all sessions that have run out; returns how many were this caller's to tell. Ends clean-ups, too."""
     told = 0
-    for tenants in _some(ask(_tenants(0), budget=config.COMMAND_TIMEOUT)):
+    for tenants in _some(ask(tenants_noted(0), budget=config.COMMAND_TIMEOUT)):
         while True:
             expired, more = ask(_claimed(tenants), budget=config.COMMAND_TIMEOUT)
             _tell(expired)
@@ -56,7 +56,7 @@ def sweep() -> int:
 async def asweep() -> int:
     """As ``sweep``."""
     told = 0
-    for tenants in _some(await aask(_tenants(0), budget=config.COMMAND_TIMEOUT)):
+    for tenants in _some(await aask(tenants_noted(0), budget=config.COMMAND_TIMEOUT)):
         while True:
             expired, more = await aask(_claimed(tenants), budget=config.COMMAND_TIMEOUT)
             for tenant, sid, user_id in expired:
@@ -80,7 +80,7 @@ class Sweeper:
             return
         self.due = time.monotonic() + EVERY
         try:
-            for tenants in _some(ask(_tenants(LEASE), budget=AT_REQUEST)):
+            for tenants in _some(ask(tenants_noted(LEASE), budget=AT_REQUEST)):
                 _tell(ask(_claimed(tenants), budget=AT_REQUEST)[0])
             resume_small()
         except RedisUnavailable as error:
@@ -99,7 +99,7 @@ def _some(tenants: list[str | None]) -> Iterator[list[str | None]]:
     return (tenants[start : start + TENANTS_AT_ONCE] for start in range(0, len(tenants), TENANTS_AT_ONCE))
 
 
-def _tenants(lease: int) -> Exchange[list[str | None]]:
+def tenants_noted(lease: int) -> Exchange[list[str | None]]:
     """Tenants that have sessions, None for those without one; nothing where somebody else holds the lease."""
     found = yield from evaluate(
         script("session_tenants"), [keys.session_tenants(), keys.sessions_swept()], [lease, index.TENANTS_NOTED]

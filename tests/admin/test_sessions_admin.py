@@ -29,6 +29,7 @@ def test_the_networks_staff_names_a_user_or_a_tenant_and_finds_their_sessions(
     (found,) = sids(network.get(f"{PAGE}?user=agus@{BANDUNG}"))
     assert found in sids(answer)
     assert found in sids(network.get(f"{PAGE}?tenant={BANDUNG}&ip=127.0."))
+    assert found in sids(network.get(f"{PAGE}?ip=127.0.0.1")), "an address alone, wherever it is"
     assert "No session was found." in network.get(f"{PAGE}?tenant={BANDUNG}&ip=10.").text
     assert "No session was found." in network.get(f"{PAGE}?tenant=a%7Db").text
     cookies = [cookie.value or "?" for cookie in cook.cookies]
@@ -156,6 +157,9 @@ def found(query):
 def end(what, sids):
     boss.post("{END}", {{"what": what, "sid": sids, "reason": f"{{what}} of them", "user": "joko@{KUPANG}"}})
 by_ip = found("tenant={KUPANG}&ip=203.0.113.")
+near = service.create_session("near", "{KUPANG}", "", "", "", "", [], "203.0.113.99", None)
+by_ip = by_ip if len(found("ip=203.0.113.9")) == 3 else ["203.0.113.99 is not 203.0.113.9"]
+service.revoke(near.sid)
 four = found("user=joko@{KUPANG}")
 hidden = []
 for privacy in ("prefix", "hash"):
