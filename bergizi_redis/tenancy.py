@@ -35,6 +35,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Resolver = Callable[[HttpRequest], str | None]
 
 _tenant: ContextVar[str | None] = ContextVar("bergizi_redis_tenant", default=None)
+_found_by: ContextVar[str] = ContextVar("bergizi_redis_tenant_found_by", default="")  # a resolver; "": named in code
+OF_WHO_ASKS = frozenset(f"{__name__}.{name}" for name in ("tenant_from_user", "tenant_from_host"))
 
 
 def current_tenant() -> str:
@@ -54,25 +56,36 @@ def find_tenant() -> str | None:
     return _tenant.get()
 
 
+def find_tenant_of_account() -> str | None:
+    """The same, for a name that was typed: None where the tenant is only that of who asks, or of the host that they
+    named (``tenant_from_user``, ``tenant_from_host``), for neither says whose name it is."""
+    return None if _found_by.get() in OF_WHO_ASKS else _tenant.get()
+
+
 class use_tenant:  # noqa: N801 – read as a verb: with use_tenant("sppg-1"):
     """Run the block, or the decorated function, for ``tenant``; None takes it away. ``TenantError`` if invalid.
 
     Decorates functions and ``async`` functions, but no generators: between two steps their caller would run for it.
     """
 
+    _found_by = ""
+
     def __init__(self, tenant: str | None) -> None:
         self.tenant = None if tenant is None else validated_tenant(tenant)
-        self._before: list[str | None] = []
+        self._before: list[tuple[str | None, str]] = []
 
     def __enter__(self) -> str | None:
-        self._before.append(_tenant.get())
+        self._before.append((_tenant.get(), _found_by.get()))
         _tenant.set(self.tenant)
+        _found_by.set(self._found_by)
         return self.tenant
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _tenant.set(self._before.pop())
+        tenant, found_by = self._before.pop()
+        _tenant.set(tenant)
+        _found_by.set(found_by)
 
     def __call__(self, function: F) -> F:
         if isgeneratorfunction(function) or isasyncgenfunction(function):
@@ -92,6 +105,12 @@ class use_tenant:  # noqa: N801 – read as a verb: with use_tenant("sppg-1"):
                 return await function(*args, **kwargs)
 
         return aheld if iscoroutinefunction(function) else held  # type: ignore[return-value]
+
+
+class _found(use_tenant):  # noqa: N801 – as its base
+    def __init__(self, tenant: str | None, by: str) -> None:
+        super().__init__(tenant)
+        self._found_by = by
 
 
 def tenant_from_user(request: HttpRequest) -> str | None:
@@ -163,14 +182,15 @@ def resolve_tenant(request: HttpRequest) -> str | None:
     return _resolved(request)[0]
 
 
-def _resolved(request: HttpRequest) -> tuple[str | None, Any]:
-    """The tenant, and the session that shall heed it: the one where the request names a tenant, and not its user."""
+def _resolved(request: HttpRequest) -> tuple[str | None, str, Any]:
+    """The tenant, the path of the resolver that found it, and the session that shall heed it: the one where the request
+    names a tenant, and not its user."""
     for path in resolver_paths():
         resolver: Resolver = import_setting("TENANT_RESOLVER", path)
         if tenant := resolver(request):
             session = getattr(request, "session", None) if resolver is not tenant_from_user else None
-            return validated_tenant(tenant), session if hasattr(session, "heed_tenant") else None
-    return None, None
+            return validated_tenant(tenant), path, session if hasattr(session, "heed_tenant") else None
+    return None, "", None
 
 
 class TenantMiddleware:
@@ -192,9 +212,9 @@ class TenantMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self.is_async:
             return self.__acall__(request)
-        tenant, session = _resolved(request)
+        tenant, path, session = _resolved(request)
         request.tenant = tenant  # type: ignore[attr-defined]
-        with use_tenant(tenant):
+        with _found(tenant, path):
             if session is not None:
                 session.heed_tenant(request, tenant)
             return self.get_response(request)
@@ -205,9 +225,9 @@ class TenantMiddleware:
         if auser and f"{__name__}.tenant_from_user" in resolver_paths():
             request.user = await auser()
         # Resolvers may ask the database, so they run in a thread.
-        tenant, session = await sync_to_async(_resolved)(request)
+        tenant, path, session = await sync_to_async(_resolved)(request)
         request.tenant = tenant  # type: ignore[attr-defined]
-        with use_tenant(tenant):
+        with _found(tenant, path):
             if session is not None:
                 await session.aheed_tenant(request, tenant)
             response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Every way in is counted once, for one account, whatever name it goes by and whatever door it comes through.
 
 Seen red: without the comparison of credentials (each backend paid), where a made-up host name has a tenant of its own,
-and where a resolver's answer is not used for the status.
+where who is signed in has theirs, and where a resolver's answer is not used for the status.
 """
 
 import asyncio
@@ -96,9 +96,9 @@ def use(settings: Any, **given: Any) -> None:
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, **given}
 
 
-def post(url: str, who: str, password: str, **options: Any) -> Any:
+def post(url: str, who: str, password: str, client: Client | None = None, **options: Any) -> Any:
     sent = {"data": {"username": who, "password": password}, "content_type": "application/json", **options}
-    return Client().post(url, **sent)
+    return (client or Client()).post(url, **sent)
 
 
 # Doors
@@ -259,6 +259,18 @@ def test_a_tenant_that_the_client_names_by_its_host_has_no_count_of_its_own(user
         post("/token/", user.username, "wrong", headers={"host": f"sppg-{n}.example.org"}).status_code for n in range(8)
     ]
     assert answers == [401] * 5 + [429] * 3
+
+
+@pytest.mark.parametrize("url", ["/token/", "/atoken/"])
+def test_nor_has_that_of_who_is_signed_in(user: User, settings: Any, url: str) -> None:
+    """Else an account at each tenant would be five more guesses at everybody's."""
+    use(settings, TENANT_USER_ATTRIBUTE="last_name")
+    for n in range(2):
+        strangers = Client()
+        strangers.force_login(User.objects.create_user(f"{user.username}-{n}", last_name=f"sppg-{n}"))
+        answers = [post(url, user.username, "wrong", strangers).status_code for _ in range(4)]
+        assert answers == ([401] * 4 if n == 0 else [401] + [429] * 3)
+    assert lockout.is_account_locked(user.username, tenant="@").locked
 
 
 def test_nor_one_that_it_names_in_a_header(user: User, settings: Any) -> None:

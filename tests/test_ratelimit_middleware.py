@@ -272,6 +272,16 @@ class TestWholePaths:
         with use_tenant("sppg-2"):
             assert [client.get("/api/").status_code for client in clients] == [429, 429, 200]
 
+    def test_count_what_a_client_wrote_once_whatever_host_it_makes_up(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["bergizi_redis.tenancy.TenantMiddleware", MIDDLEWARE]
+        settings.ALLOWED_HOSTS = [".example.org"]
+        resolver = "bergizi_redis.tenancy.tenant_from_host"
+        limit = {"path": "/", "key": "header:x-name", "rate": "2/h"}
+        site(settings, limit, TENANT_RESOLVER=resolver, TENANT_DOMAIN="example.org")
+        hosts = [f"sppg-{n}.example.org" for n in range(3)]
+        answers = [Client().get("/api/", headers={"host": host, "x-name": "budi"}).status_code for host in hosts]
+        assert answers == [200, 200, 429]
+
     @pytest.mark.parametrize(
         "wrong",
         [{"path": "/api/", "key": "ip"}, {"path": "api", "key": "ip", "rate": "1/m"}, {"key": "ip", "rate": "1/m"},

@@ -194,6 +194,30 @@ def test_a_user_whose_tenant_is_none_is_a_fault_that_names_the_attribute(value: 
 
 
 @pytest.mark.parametrize(
+    ("resolver", "of_account"),
+    [("tenant_from_user", None), ("tenant_from_host", None), (["tenant_from_host", "tenant_from_header"], "sppg-1")],
+)
+def test_the_tenant_of_a_typed_name_is_neither_the_visitors_nor_the_hosts(
+    settings: Any, resolver: Any, of_account: str | None
+) -> None:
+    paths = [f"bergizi_redis.tenancy.{name}" for name in ([resolver] if isinstance(resolver, str) else resolver)]
+    found_by = {"TENANT_RESOLVER": paths, "TENANT_DOMAIN": "example.org", "TRUSTED_PROXIES": ["127.0.0.1"]}
+    settings.BERGIZI_REDIS = found_by
+    settings.ALLOWED_HOSTS = ["*"]
+    asked = signed_in(tenant="sppg-1")
+    asked.META.update(HTTP_X_TENANT="sppg-1", HTTP_HOST="sppg-1.example.org" if "host" in paths[-1] else "testserver")
+
+    def view(request: HttpRequest) -> list[str | None]:
+        found = [tenancy.find_tenant(), tenancy.find_tenant_of_account()]
+        with use_tenant("sppg-2"):
+            found.append(tenancy.find_tenant_of_account())
+        return [*found, tenancy.find_tenant_of_account()]
+
+    assert TenantMiddleware(view)(asked) == ["sppg-1", of_account, "sppg-2", of_account]  # type: ignore[arg-type]
+    assert tenancy.find_tenant_of_account() is None
+
+
+@pytest.mark.parametrize(
     ("proxies", "peer", "believed"),
     [
         ((), "127.0.0.1", False),

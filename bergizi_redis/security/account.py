@@ -9,11 +9,10 @@ from bergizi_redis.addresses import network_of, valid_ip
 from bergizi_redis.conf import config
 from bergizi_redis.security.identifiers import account_tag, canonical_identifier, masked_identifier
 from bergizi_redis.security.status import LockStatus, whole_seconds
-from bergizi_redis.tenancy import find_tenant, resolver_paths
+from bergizi_redis.tenancy import find_tenant_of_account
 
 NOT_LOCKED = -2  # PTTL of a key that is not there
 UNTIL_UNLOCKED = -1  # PTTL of a key that has none
-TENANT_FROM_HOST = "bergizi_redis.tenancy.tenant_from_host"
 SCOPE_PATTERN = re.compile(r"[a-z0-9_-]{1,32}")
 
 
@@ -117,10 +116,10 @@ class Account:
 
 
 def tenant_or_shared(tenant: str | None) -> str:
-    """None: the tenant in force, unless the client names it (``tenant_from_host``): each made-up host name would have
-    a count of its own."""
-    if tenant is None and TENANT_FROM_HOST not in resolver_paths():
-        tenant = find_tenant()
+    """None: the tenant in force, unless it is only the visitor's (``tenant_from_user``) or the host's: who is signed in
+    at another tenant, or makes a host name up, would have a count of their own for every account."""
+    if tenant is None:
+        tenant = find_tenant_of_account()
     return keys.SHARED if tenant in (None, keys.SHARED) else keys.validated_tenant(tenant)
 
 

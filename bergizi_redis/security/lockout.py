@@ -12,7 +12,8 @@ When Redis is down, ``LOCKOUT_ON_OUTAGE`` decides, after at most ``REQUEST_BUDGE
 process, from where Redis left off; ``closed`` raises ``LockoutUnavailable`` (503); ``open`` counts nothing. When every
 connection of the pool is in use, attempts are refused with ``LockoutUnavailable`` in each mode: the server is well.
 
-``tenant`` None means the tenant in force, else the scope without a tenant, which ``"@"`` names explicitly. ``scope``
+``tenant`` None means the tenant in force, but not one that is only the visitor's or the host's (``tenancy``); else the
+scope without a tenant, which ``"@"`` names explicitly. ``scope``
 keeps counts apart: "password", "otp", "reset". Async twins begin with ``a`` and wait natively.
 
 Sources: NIST SP 800-63B-4 §3.2.2 (limit consecutive failures), OWASP Authentication Cheat Sheet (account lockout).

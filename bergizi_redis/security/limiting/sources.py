@@ -23,7 +23,7 @@ from bergizi_redis.addresses import client_ip, network_of
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.security.identifiers import canonical_identifier
 from bergizi_redis.security.limiting import theirs
-from bergizi_redis.tenancy import find_tenant
+from bergizi_redis.tenancy import find_tenant, find_tenant_of_account
 
 SALT = b"bergizi_redis.security.ratelimit"
 NAMES = "'ip', 'user', 'user_or_ip', 'tenant', 'get:<name>', 'post:<name>', 'header:<name>', a function or its path"
@@ -65,7 +65,7 @@ def value_of(key: Any, group: str, request: HttpRequest) -> Value:
     if not colon:
         return _called(import_string(key), group, request)
     text = FIELDS[kind](request, name)
-    return (key, find_tenant() or keys.SHARED, canonical_identifier(text)) if text else _ip(request)
+    return (key, find_tenant_of_account() or keys.SHARED, canonical_identifier(text)) if text else _ip(request)
 
 
 def check(key: Any) -> None:
