@@ -13,7 +13,7 @@ Off – always, but inside a test's ``with pause_at(…):`` – a point costs th
 | --- | --- |
 | ``after_look`` | entry and versions have been read, and not been judged yet |
 | ``before_compute`` | a lookup has missed and has token and lease in hand; the value is computed next |
-| ``before_store`` | the value is computed; the command that stores it is sent next |
+| ``before_store`` | the value is computed; the command that stores it is sent next, where it may be stored |
 | ``after_store`` | the server has it, the caller does not yet know |
 | ``before_fence`` | a transaction is about to commit; its fence goes up next |
 | ``before_commit`` | the fence stands; COMMIT is sent next |

@@ -85,6 +85,35 @@ def test_a_writer_is_held_on_its_way_through_a_commit(cache: TaggedRedisCache, p
     assert cache.get("k") is None
 
 
+@committing
+@pytest.mark.parametrize("way", ["blocking", "awaiting"])
+def test_a_reader_that_may_store_nothing_is_held_with_its_value(cache: TaggedRedisCache, way: str) -> None:
+    """Behind a fence nothing is sent, and yet the interleaving is the same to who writes the test."""
+
+    def read() -> Any:
+        if way == "blocking":
+            return cache.get_or_set("k", "of before", tags=["menus"])
+        return asyncio.run(cache.aget_or_set("k", "of before", tags=["menus"]))
+
+    with pause_at("before_commit") as writer, pause_at("before_store") as storing:
+        writing = writer.start(commit)
+        reading = storing.start(read)
+        writer.resume()
+        writing.result(GUARD)
+        storing.resume()
+        assert reading.result(GUARD) == "of before"
+    assert cache.get("k") is None
+
+
+def test_a_reader_in_a_snapshot_is_held_with_its_value(cache: TaggedRedisCache, monkeypatch: Any) -> None:
+    monkeypatch.setattr("bergizi_redis.cache.transactions.may_store", lambda _: False)
+    with pause_at("before_store") as storing:
+        reading = storing.start(cache.get_or_set, "k", "old", tags=["menus"])
+        storing.resume()
+        assert reading.result(GUARD) == "old"
+    assert cache.get("k") is None
+
+
 @pytest.mark.parametrize("point", ["before_compute", "before_store"])
 def test_what_was_computed_before_an_invalidation_is_dead_from_birth(point: str) -> None:
     with pause_at(point) as paused:

@@ -171,6 +171,7 @@ class Lookup:
         """
         self.value = value
         if not self._token:
+            points.reach("before_store")
             self._share(may_store(self.address.version_keys))
             return False
         stored = self._cache.put(
@@ -183,6 +184,7 @@ class Lookup:
         self.value = value
         if not self._token:
             await fetched(value)
+            await points.awaiting("before_store")
             self._share(await amay_store(self.address.version_keys))
             return False
         stored = await self._cache.aput(

@@ -136,6 +136,8 @@ class Writing(Reading):
         if is_over(px):
             return bool((yield lambda client: client.delete(address.key)))
         if not may:
+            if points.hold is not None:
+                yield points.stop("before_store")
             return False
         if token is None:
             token = yield from tag_versions.read(address.version_keys, self.clustered)
