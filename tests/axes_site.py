@@ -142,6 +142,8 @@ def after() -> dict[str, Any]:
         "right": right,
         "forgotten": forgotten,
         "locked": [post("/sign-in/", "wrong")[0] for _ in range(6)],
+        "reset": [reset(), reset()],
+        "again": post("/sign-in/", passwordcount.RIGHT)[1],
     }
 
 

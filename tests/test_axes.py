@@ -52,6 +52,7 @@ def test_without_a_guarded_backend_failures_are_counted_after_the_check(redis_ur
     assert saw["wrong"] == [200] * 3
     assert (saw["right"], saw["forgotten"]) == ("welcome", 0)
     assert saw["locked"] == [200, 200, 200, 200, 429, 429]
+    assert (saw["reset"], saw["again"]) == ([1, 0], "welcome")
 
 
 # Settings

@@ -27,6 +27,7 @@ from django.utils.module_loading import import_string
 from bergizi_redis.addresses import client_ip
 from bergizi_redis.security import lockout
 from bergizi_redis.security.backends import Credentials, LockoutMixin, LockoutModelBackend, Login
+from bergizi_redis.security.listing import everywhere, unlock_listed
 from bergizi_redis.security.status import LockStatus
 
 
@@ -106,10 +107,16 @@ class LockoutHandler(AbstractAxesHandler, AxesBaseHandler):  # type: ignore[misc
     def reset_attempts(
         self, *, ip_address: str | None = None, username: str | None = None, ip_or_username: bool = False
     ) -> int:
-        """Unlock a user, as ``axes_reset_username`` does. ``NotImplementedError`` for addresses: they have no locks."""
-        if username is None or ip_or_username:
-            raise NotImplementedError("Name a user, or see `manage.py redis_lockouts list`.")
-        return int(lockout.unlock_account(username))
+        """Unlock a user, or with ``axes_reset`` whoever is locked; how many that were.
+
+        ``NotImplementedError`` for addresses, which have no locks: what failed there counts until its window is over.
+        """
+        if ip_address is not None or ip_or_username:
+            raise NotImplementedError("Name a user, or see `manage.py redis_lockouts list`: addresses have no locks.")
+        if username is not None:
+            return int(lockout.unlock_account(username))
+        rows = [(row.tag, tenant) for tenant, rows in everywhere().items() for row in rows]
+        return sum(unlock_listed(tag, tenant=tenant) for tag, tenant in rows)
 
 
 def _has_password(credentials: Credentials | None) -> bool:

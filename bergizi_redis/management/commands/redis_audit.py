@@ -52,7 +52,7 @@ class Command(ActionCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
         parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
-        parser.add_argument("users", nargs="*", metavar="USER", help="ids of users")
+        parser.add_argument("users", nargs="*", metavar="USER", help="ids of users, not names")
         parser.add_argument("--tenant", metavar="T", help="without USER: of who is unknown at the tenant; @: at none")
         parser.add_argument("--all", action="store_true", help="with verify and anchor: every trail")
         parser.add_argument("--since", type=moment, metavar="TIME", help="with show: ISO 8601, UTC")
@@ -88,7 +88,8 @@ class Command(ActionCommand):
         lines = [table(["UTC", "EVENT", "OUTCOME", "USER", "TENANT", "ACTOR", "NETWORK", "REASON"], rows)]
         if len(found) > len(shown):
             lines.append(f"{len(shown)} of {len(found)}; --limit shows more.")
-        self.say(options, [told(entry) for entry in shown], "\n".join(lines) if rows else "There are no events.")
+        nothing = f"There are no events.{' USER is the id of a user, not the name.' if options['users'] else ''}"
+        self.say(options, [told(entry) for entry in shown], "\n".join(lines) if rows else nothing)
         return 0
 
     def _verify(self, options: dict[str, Any]) -> int:
