@@ -52,6 +52,14 @@ def test_what_is_written_is_in_the_database_and_in_the_cache(way: str) -> None:
         assert dishes.get_list(A) is None  # it may hold the entry
 
 
+@committing
+@pytest.mark.parametrize("value", [5, True, None, 1.5, b"x", {"name": "soto"}])
+def test_any_value_that_can_be_stored_is_put(value: Any) -> None:
+    """A whole number is stored as its digits, so that Redis can add to it."""
+    WriteThrough(dishes, save=lambda *_: Dish.objects.create(id=1, name="soto")).write(A, 1, value)
+    assert dishes.get(A, 1, "missing") == value
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_is_awaited_in_a_thread() -> None:
     saved: list[Any] = []

@@ -57,7 +57,7 @@ class Put(Voiding):
 
     def __init__(self, domain: Domain, tenant: str, ident: object, data: Any, connection: Any) -> None:
         super().__init__(domain, tenant, ident, connection)
-        self.payload = self.cache.entries.encode(data)  # now: what cannot be stored is told before anything is written
+        self.payload = self.cache.entries.payload(data)  # now: what cannot be stored is told before anything is written
         self.address: Address = domain.lookup(tenant, ident).address
         self.own = frozenset(self.version_keys)
         self.place = next(_places)
