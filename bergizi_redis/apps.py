@@ -29,6 +29,7 @@ class BergiziRedisConfig(AppConfig):
         if settings.SESSION_ENGINE == SESSION_ENGINE and apps.is_installed("django.contrib.auth"):
             connect_sessions()
         if apps.is_installed("django.contrib.auth"):
+            connect_lockout()
             connect_audit()
 
 
@@ -78,6 +79,15 @@ def connect_sessions() -> None:
     request_finished.connect(SWEEPER.at_request, dispatch_uid="bergizi_redis.sessions.sweep")
     user_logged_in.connect(take_place, dispatch_uid="bergizi_redis.sessions.take_place")
     grants.connect()
+
+
+def connect_lockout() -> None:
+    """Refund what a backend accepts that is not guarded itself."""
+    from django.contrib.auth.signals import user_logged_in
+
+    from bergizi_redis.security.backends import settle_late
+
+    user_logged_in.connect(settle_late, dispatch_uid="bergizi_redis.security.settle_late")
 
 
 def connect_audit() -> None:

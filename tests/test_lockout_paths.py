@@ -1,7 +1,8 @@
 """Every way in is counted once, for one account, whatever name it goes by and whatever door it comes through.
 
 Seen red: without the comparison of credentials (each backend paid), where a made-up host name has a tenant of its own,
-where who is signed in has theirs, and where a resolver's answer is not used for the status.
+where who is signed in has theirs, where a log-in of another user or request refunds, and where a resolver's answer is
+not used for the status.
 """
 
 import asyncio
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth import aauthenticate, authenticate
+from django.contrib.auth import aauthenticate, alogin, authenticate, login
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -32,6 +34,7 @@ from tests.passwordcount import RIGHT
 
 Commands = Callable[[], AbstractContextManager[list[str]]]
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
+READY_MADE = "bergizi_redis.security.backends.LockoutModelBackend"
 RESOLVER = "bergizi_redis.security.resolvers.username_or_email"
 
 
@@ -52,6 +55,13 @@ class EmailBackend(BaseBackend):
 
 
 GuardedEmail = guard(EmailBackend)
+
+
+class Elsewhere(BaseBackend):
+    """Not guarded, as a project's own that it has left in its settings."""
+
+    def authenticate(self, request: Any, username: Any = None, password: Any = None, **kwargs: Any) -> User | None:
+        return User.objects.filter(username=username).first() if password == "in the directory" else None
 
 
 @csrf_exempt
@@ -76,7 +86,25 @@ def bare(request: HttpRequest) -> HttpResponse:
     return JsonResponse({}, status=200 if authenticate(**sent) else 401)
 
 
-urlpatterns = [path("token/", token), path("atoken/", atoken), path("bare/", bare)]
+def enter(request: HttpRequest) -> HttpResponse:
+    """As log-in forms do: with a session, for whom ``as`` says."""
+    user = authenticate(request, username=request.POST["username"], password=request.POST["password"])
+    if user is not None:
+        login(request, User.objects.get(username=request.POST.get("as", user.get_username())), READY_MADE)
+    return HttpResponse("in" if user else "wrong")
+
+
+async def aenter(request: HttpRequest) -> HttpResponse:
+    user = await aauthenticate(request, username=request.POST["username"], password=request.POST["password"])
+    if user is not None:
+        await alogin(request, await User.objects.aget(username=request.POST.get("as", user.get_username())), READY_MADE)
+    return HttpResponse("in" if user else "wrong")
+
+
+urlpatterns = [
+    path("token/", token), path("atoken/", atoken), path("bare/", bare), path("enter/", enter),
+    path("aenter/", aenter),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -246,6 +274,41 @@ def test_a_resolver_that_is_none_is_said_by_name(who: str, settings: Any) -> Non
     use(settings, IDENTIFIER_RESOLVER="nowhere.resolver")
     with pytest.raises(ConfigurationError, match="IDENTIFIER_RESOLVER"):
         lockout.is_account_locked(who)
+
+
+# Backends that are not guarded
+
+
+@pytest.mark.parametrize("url", ["/enter/", "/aenter/"])
+def test_what_a_backend_behind_accepts_is_no_failure_once_somebody_is_logged_in(
+    user: User, settings: Any, url: str
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = [READY_MADE, f"{__name__}.Elsewhere"]
+    sent = {"username": user.username.upper(), "password": "wrong"}
+    for _ in range(4):
+        assert Client().post(url, sent).content == b"wrong"
+    for _ in range(3):
+        assert Client().post(url, {"username": user.username, "password": "in the directory"}).content == b"in"
+    assert lockout.is_account_locked(user.username).failures == 0
+
+
+@pytest.mark.parametrize("url", ["/enter/", "/aenter/"])
+def test_a_log_in_of_somebody_else_refunds_nothing(user: User, settings: Any, url: str) -> None:
+    settings.AUTHENTICATION_BACKENDS = [READY_MADE, f"{__name__}.Elsewhere"]
+    other = User.objects.create_user(f"{user.username}-2")
+    sent = {"username": user.username, "password": "in the directory", "as": other.username}
+    assert Client().post(url, sent).content == b"in"
+    assert lockout.is_account_locked(user.username).failures == 1
+
+
+def test_nor_does_one_of_another_request(user: User, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [READY_MADE]
+    requests = [RequestFactory().post("/enter/") for _ in range(2)]
+    assert authenticate(requests[0], username=user.username, password="wrong") is None
+    user_logged_in.send(User, request=requests[1], user=user)
+    assert lockout.is_account_locked(user.username).failures == 1
+    user_logged_in.send(User, request=requests[0], user=user)
+    assert lockout.is_account_locked(user.username).failures == 0
 
 
 # Tenants

@@ -3,7 +3,8 @@
 ``LockoutModelBackend`` is Django's ``ModelBackend`` so guarded; ``class Ours(LockoutMixin, TheirBackend)`` guards any
 other. Promise: a locked account computes no password hash; ``authenticate()`` and ``aauthenticate()``, with and without
 a request, are counted alike, and once a call however many guarded backends are tried. A backend that is not guarded is
-not counted: list none that checks passwords, and put guarded ones first, for a refusal ends the search.
+not counted by itself: list none that checks passwords, and put guarded ones first, for a refusal ends the search. What
+one accepts that stands behind them is refunded when ``login()`` is called with the same request, and not without.
 
 Round trips and Redis down: see ``lockout``.
 """
@@ -24,6 +25,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from bergizi_redis.security.account import Account
 from bergizi_redis.security.guard import Attempt
+from bergizi_redis.security.identifiers import canonical_identifier
+from bergizi_redis.security.resolvers import names_of
 from bergizi_redis.security.steps import arun, run
 
 if TYPE_CHECKING:
@@ -162,6 +165,26 @@ class LockoutMixin(_Backend):
     def _note(self, login: Login, user: Any) -> None:
         if user is not None:
             login.attempt.succeeded(user)
+
+
+def settle_late(sender: Any, request: Any, user: Any, **_: Any) -> None:
+    """A receiver of ``user_logged_in``: a backend that is not guarded accepted what a guarded one has paid for.
+
+    For the same request and the account of this very user, lest a failure be refunded that is another's. Costs what
+    each success does, and nothing where nothing is open.
+    """
+    login = _login.get()
+    if login is None or login.attempt.has_succeeded or request is None:
+        return
+    is_the_same = _django_s(login.attempt.request) is _django_s(request)
+    if is_the_same and login.attempt.account.identifier in map(canonical_identifier, names_of(user)):
+        login.attempt.succeeded(user)
+        run(login.attempt.close())
+
+
+def _django_s(request: Any) -> Any:
+    """REST framework wraps requests."""
+    return getattr(request, "_request", request)
 
 
 def _given(username: Any, password: Any, others: Credentials) -> Credentials:
