@@ -3,6 +3,7 @@
 import json
 import socket
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def test_the_demonstration_prepares_everything_and_says_what_to_try(site: Exampl
     assert done.returncode == 0, done.stderr
     for expected in ("http://127.0.0.1:8123/", JAKARTA, BANDUNG, PASSWORD, "What to try", "3 kitchens written"):
         assert expected in done.stdout
+    assert f"{sys.executable} example_project/manage.py redis_health" in done.stdout, (
+        "what runs here, not what may be on the path"
+    )
     again = site.manage("demo", "--no-serve")
     assert again.returncode == 0
     assert "kitchens written" not in again.stdout

@@ -7,6 +7,7 @@ from django.utils import timezone
 from accounts.forms import SignInForm
 from distribution.models import Delivery
 from kitchens.access import require_kitchen
+from kitchens.command_line import manage_command
 from kitchens.measure import measured
 from kitchens.overview import overview
 from production.models import Batch
@@ -36,4 +37,4 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def what_to_try(request: HttpRequest) -> HttpResponse:
     """A tour of what the package does here."""
-    return render(request, "kitchens/try.html")
+    return render(request, "kitchens/try.html", {"manage": manage_command()})

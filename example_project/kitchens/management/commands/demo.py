@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from kitchens.command_line import manage_command
 from kitchens.management.commands.seed_kitchens import SAMPLE_PASSWORD
 from kitchens.models import Kitchen
 from kitchens.sample.kitchen import kitchen_of
@@ -19,10 +20,12 @@ TOUR = """
     1. Sign in as the first person and open Menus: the first look reads the database, the next the cache.
     2. Change a menu: the list is new at once, and the strip says it was read from the database.
     3. Sign in as the second person in a private window: the other kitchen's rows are nowhere, by any address.
-    4. Sign out, give five wrong passwords: the account is locked, with the time left. "budi" of the other
+    4. Sign out, give "budi" five wrong passwords: the account is locked, with the time left. "budi" of the other
        kitchen still signs in.
-    5. Open a second terminal: python manage.py redis_health, or a second server with --port {other}.
-       It shares sessions and cache with this one.
+    5. In a second terminal, in the same directory, ask the server how it does, or start a second process, which
+       shares sessions and cache with this one:
+         {manage} redis_health
+         {manage} demo --port {other}
 """
 
 
@@ -60,7 +63,7 @@ class Command(BaseCommand):
             lines.append(f"    kitchen {kitchen.pk}   user siti (or budi)   password {SAMPLE_PASSWORD}")
         lines.append(f"  Admin of the network   http://127.0.0.1:{port}/admin/")
         lines.append(f"    user admin   password {SAMPLE_PASSWORD}")
-        return "\n".join(lines) + "\n" + TOUR.format(other=port + 1)
+        return "\n".join(lines) + "\n" + TOUR.format(manage=manage_command(), other=port + 1)
 
     def serve(self, port: int) -> None:
         """Serve until Ctrl-C."""
