@@ -26,7 +26,7 @@ from bergizi_redis.health import check_redis_health, is_redis
 from bergizi_redis.sessions.expiry import PRESETS
 from bergizi_redis.sessions.sources import source_of
 from bergizi_redis.topology import parse_location, servers
-from bergizi_redis.wiring import buffered, kept, misplaced, resolvers, unguarded, unproxied, uses, value_of
+from bergizi_redis.wiring import buffered, entries, kept, misplaced, resolvers, unguarded, unproxied, uses, value_of
 
 TAG = "bergizi_redis"
 
@@ -63,7 +63,7 @@ def _wrong_paths() -> Iterator[CheckMessage]:
     paths += [("SESSION_MERGE", path) for path in value_of("SESSION_MERGE").values()]
     paths += [("SESSION_LIMIT", limit)] if isinstance(limit := value_of("SESSION_LIMIT"), str) else []
     for name in ("IDENTIFIER_RESOLVER", "SESSION_PERMISSIONS", "SESSION_ADMIN_TENANTS"):
-        path = getattr(settings, SETTINGS_NAME, {}).get(name)
+        path = entries().get(name)
         paths += [(name, path)] if isinstance(path, str) and path not in ("", "django") else []
     for name, path in paths:
         try:
@@ -215,9 +215,8 @@ def check_wiring(app_configs: object = None, **kwargs: Any) -> Found:
 def check_lives(app_configs: object = None, **kwargs: Any) -> Found:
     """Idle, absolute and touch, that each may do something."""
     preset = PRESETS.get(value_of("SESSION_PRESET"))
-    given = getattr(settings, SETTINGS_NAME, {})
-    idle = preset.idle if preset and "SESSION_IDLE" not in given else value_of("SESSION_IDLE")
-    absolute = preset.absolute if preset and "SESSION_ABSOLUTE" not in given else value_of("SESSION_ABSOLUTE")
+    idle = preset.idle if preset and "SESSION_IDLE" not in entries() else value_of("SESSION_IDLE")
+    absolute = preset.absolute if preset and "SESSION_ABSOLUTE" not in entries() else value_of("SESSION_ABSOLUTE")
     touch = value_of("TOUCH_EVERY")
     if touch >= idle:
         return [checklist.USELESS_LIVES.found(f"TOUCH_EVERY is {touch} s, an idle session ends after {idle} s.")]

@@ -17,7 +17,7 @@ from bergizi_redis.conf import SETTINGS_NAME, Config
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.passwordconf import LEAST_COST
 from bergizi_redis.security.breaches.building import in_force
-from bergizi_redis.wiring import types_of, unguarded, value_of
+from bergizi_redis.wiring import entries, types_of, unguarded, value_of
 
 TAG = "bergizi_redis"
 HASHERS, VALIDATORS = "django.contrib.auth.hashers.", "bergizi_redis.security.validators."
@@ -40,9 +40,8 @@ Found = list[CheckMessage]
 def in_use() -> bool:
     """Whether the project uses our hasher, a validator of ours, or a setting of passwords."""
     paths = [*settings.PASSWORD_HASHERS, *(entry["NAME"] for entry in settings.AUTH_PASSWORD_VALIDATORS)]
-    given = getattr(settings, SETTINGS_NAME, {})
     return any(path.startswith("bergizi_redis.") for path in paths) or any(
-        str(name).startswith("PASSWORD_") for name in given
+        str(name).startswith("PASSWORD_") for name in entries()
     )
 
 
@@ -98,8 +97,7 @@ def _peppers() -> Iterator[CheckMessage]:
 
 
 def _given_peppers() -> Mapping[str, str]:
-    given = getattr(settings, SETTINGS_NAME, {})
-    peppers = given.get("PASSWORD_PEPPERS", {}) if isinstance(given, Mapping) else {}
+    peppers = entries().get("PASSWORD_PEPPERS", {})
     return peppers if isinstance(peppers, Mapping) else {}
 
 

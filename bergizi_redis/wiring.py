@@ -28,15 +28,16 @@ REMOTE_USER_BACKEND = "django.contrib.auth.backends.RemoteUserBackend"  # a Mode
 ALIAS_SETTINGS = ("CACHE_ALIAS", "SECURITY_ALIAS", "REALTIME_ALIAS", "WRITE_BEHIND_ALIAS")
 
 
-def _given() -> Mapping[str, Any]:
-    given = getattr(settings, SETTINGS_NAME, {})
-    return given if isinstance(given, Mapping) else {}
+def entries() -> Mapping[str, Any]:
+    """``BERGIZI_REDIS`` for checks: empty where it is no dict, which one check tells."""
+    found = getattr(settings, SETTINGS_NAME, {})
+    return found if isinstance(found, Mapping) else {}
 
 
 def value_of(name: str) -> Any:
     """The setting in force; its default where what is given is wrong."""
     setting: Setting[Any] = getattr(Config, name)
-    value = _given().get(name, setting.default)
+    value = entries().get(name, setting.default)
     return setting.default if setting.problem(value) else value
 
 
@@ -85,7 +86,7 @@ def buffered() -> dict[str, str]:
 
 def uses() -> dict[str, str]:
     """Setting → alias, of what is in use or names an alias."""
-    named = {f"{SETTINGS_NAME}[{name!r}]": value_of(name) for name in ALIAS_SETTINGS if name in _given()}
+    named = {f"{SETTINGS_NAME}[{name!r}]": value_of(name) for name in ALIAS_SETTINGS if name in entries()}
     if value_of("QUERY_CACHE"):
         named[f"{SETTINGS_NAME}['CACHE_ALIAS']"] = value_of("CACHE_ALIAS")
     return named | kept()

@@ -173,9 +173,13 @@ def test_a_tenants_field_that_no_model_has(settings: Any) -> None:
 # Settings
 
 
-def test_settings_that_are_no_dict(settings: Any) -> None:
-    settings.BERGIZI_REDIS = ["KEY_PREFIX"]
-    assert "is a list; expected a dict" in only(checklist.NOT_A_DICT).msg
+@pytest.mark.parametrize("given", [["KEY_PREFIX"], None, 5])
+def test_settings_that_are_no_dict(given: object, settings: Any) -> None:
+    settings.BERGIZI_REDIS = given
+    assert f"is a {type(given).__name__}; expected a dict" in only(checklist.NOT_A_DICT).msg
+    ours = [check for check in registry.registry.get_checks(True) if check.__module__.startswith("bergizi_redis.")]
+    told = [message.id for check in ours for message in check(app_configs=None, databases=None)]
+    assert told.count(checklist.NOT_A_DICT.id) == 1, "one check tells of it, and no other stumbles over it"
 
 
 @pytest.mark.parametrize(
