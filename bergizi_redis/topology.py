@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.event import AfterPooledConnectionsInstantiationEvent, EventDispatcher, EventListenerInterface
 from redis.exceptions import ClusterDownError, ConnectionError, RedisClusterException, TimeoutError
 
@@ -21,6 +20,7 @@ from bergizi_redis.budget import budgeted, seconds_left, within
 from bergizi_redis.exceptions import ConfigurationError
 from bergizi_redis.retries import BudgetedRetry
 from bergizi_redis.scripts.script import keys_in
+from bergizi_redis.urlquery import query_arguments
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 EXAMPLES = {
@@ -67,7 +67,7 @@ def parse_location(url: object, where: str = "LOCATION") -> Topology:
 
 @lru_cache(maxsize=128)
 def _parsed(text: str, where: str) -> Topology:
-    scheme = text.split("://", 1)[0].lower() if "://" in text else ""
+    scheme = text.split("://", 1)[0] if "://" in text else ""
     if scheme not in SCHEMES:
         shown = "empty" if not text else "not a URL" if not scheme.replace("+", "").isalnum() else f"{scheme}://…"
         raise ConfigurationError(
@@ -77,7 +77,7 @@ def _parsed(text: str, where: str) -> Topology:
     tls, kind = scheme.startswith("rediss"), _kind(scheme)
     try:
         parts = urlsplit(text)
-        options = _query(parts, where)
+        options = query_arguments(parts.query, scheme, where)
         if scheme == "unix":
             if not parts.path.strip("/"):
                 raise ConfigurationError(f"{where} names no socket; expected unix:///run/redis.sock?db=0.")
@@ -130,18 +130,6 @@ def _credentials(text: str) -> dict[str, Any]:
     username, _, password = text.partition(":")
     named = {"username": unquote(username), "password": unquote(password)}
     return {name: value for name, value in named.items() if value}
-
-
-def _query(parts: SplitResult, where: str) -> dict[str, Any]:
-    """The query's arguments, typed as redis-py types those of a plain URL."""
-    options: dict[str, Any] = {}
-    for name, value in parse_qsl(parts.query):
-        typed: Any = URL_QUERY_ARGUMENT_PARSERS.get(name, str)
-        try:
-            options[name] = typed(value)
-        except (TypeError, ValueError):
-            raise ConfigurationError(f"{where}: the value of {name!r} in the URL's query cannot be used.") from None
-    return options
 
 
 @contextmanager

@@ -63,6 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "exchange",
         "greetings",
         "topology",
+        "urlquery",
         "scripts",
         "conf",
         "sessionconf",

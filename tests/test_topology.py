@@ -15,7 +15,6 @@ from bergizi_redis.topology import SCHEMES, Topology, parse_location, servers
     [
         ("redis://localhost", "standalone", False),
         ("redis://user:p@h:1/2?socket_timeout=1", "standalone", False),
-        ("REDIS://localhost/0", "standalone", False),
         ("rediss://localhost:6379/0", "standalone", True),
         ("unix:///run/redis.sock?db=1", "standalone", False),
     ],
@@ -62,6 +61,12 @@ def test_a_service_or_a_cluster_is_read_whole(url: str, expected: Topology) -> N
         ("redis+cluster://:s3cret@h1:7000?db=1", "a cluster has database 0 only"),
         ("redis+cluster://:s3cret@h1:70000", "a port is not a number"),
         ("redis+cluster://:s3cret@h1?socket_timeout=soon", "'socket_timeout' in the URL's query"),
+        ("redis+cluster://:s3cret@h1?read_from_replica=1", "'read_from_replica' in the URL's query is no argument"),
+        ("redis://:s3cret@h1/0?sokcet_timeout=1", "did you mean 'socket_timeout'?"),
+        ("redis://:s3cret@h1/0?ssl_cert_reqs=none", "'ssl_cert_reqs' in the URL's query is for TLS; write rediss"),
+        ("unix://:s3cret@/run/redis.sock?host=h1", "'host' in the URL's query is no argument"),
+        ("redis://kitchen:1?s3=cret@h1/0", "its query holds an '@'. Percent-encode"),
+        ("REDIS://:s3cret@h1/0", "is REDIS://…; expected one of redis://"),
         ("mysql://:s3cret@h1", "is mysql://…; expected one of redis://"),
     ],
 )
