@@ -27,7 +27,7 @@ from bergizi_redis.cache.domains import inventory, menu
 from bergizi_redis.cache.fleet import Sender, read_fleet
 from bergizi_redis.cache.reading import Found
 from bergizi_redis.cache.stats import OTHERS, SLOWEST, latency, rows
-from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
 from bergizi_redis.exchange import speak
 from bergizi_redis.tenancy import use_tenant
 from tests.deadlines import ends_within
@@ -292,6 +292,14 @@ def test_a_full_bucket_keeps_the_domain_and_lets_the_tenant_go(
     found = {row.tenant: row.counts["hits"] for row in rows(speak(read_fleet(prefix, 1, NOW), raw))}
     assert len(found) == 11
     assert found[OTHERS] == 30
+
+
+def test_numbers_of_an_alias_that_cannot_be_used_break_no_exit(settings: Any) -> None:
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "localhost:6379"}}
+    cache: Any = caches["default"]
+    with pytest.raises(ConfigurationError):
+        cache.get("k")
+    assert not cache.send_stats()
 
 
 def test_an_outage_keeps_the_numbers(server: PrivateServer) -> None:

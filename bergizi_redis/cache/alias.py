@@ -25,7 +25,7 @@ from bergizi_redis.cache.fleet import Sender, send_at_exit
 from bergizi_redis.cache.process import ProcessState, state_of
 from bergizi_redis.cache.tags import Scope
 from bergizi_redis.connections import FACTORY, explain, is_outage
-from bergizi_redis.exceptions import RedisUnavailable
+from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable
 from bergizi_redis.exchange import Exchange, aspeak, speak
 from bergizi_redis.tenancy import current_tenant
 from bergizi_redis.topology import parse_location, servers
@@ -191,7 +191,7 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
         """Add what this process has counted to the fleet's numbers; False when it has to wait. Never raises."""
         try:
             speak(self.state.sender.send(self.key_prefix, time(), everything), self.client.get_client(write=True))
-        except RedisError as error:
+        except (RedisError, ConfigurationError) as error:
             logger.info("Statistics wait to be sent. %s", explain(error), extra={"action": "stats_wait"})
             return False
         return True
@@ -199,7 +199,7 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
     async def asend_stats(self, everything: bool = False) -> bool:
         try:
             await aspeak(self.state.sender.send(self.key_prefix, time(), everything), self.aclient())
-        except RedisError as error:
+        except (RedisError, ConfigurationError) as error:
             logger.info("Statistics wait to be sent. %s", explain(error), extra={"action": "stats_wait"})
             return False
         return True
