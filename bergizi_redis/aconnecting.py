@@ -1,7 +1,9 @@
 """The connection classes of ``redis.asyncio`` as ours: packing by hiredis, and a task can be cancelled while it sends.
 
 redis-py sends within ``asyncio.wait_for``, which on Python 3.11 loses a cancellation that comes as the sending ends:
-the task then goes on as if nobody had cancelled it. ``asyncio.timeout`` does not. Costs no round trip.
+the task then goes on as if nobody had cancelled it. ``asyncio.timeout`` does not. To write where a link is lost is a
+``TypeError`` of asyncio on Python 3.12 and 3.13; here it is a ``ConnectionError``, which is tried again. Costs no
+round trip.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ from collections.abc import Awaitable, Iterable
 from functools import cache
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from bergizi_redis.packing import packed
@@ -19,6 +22,7 @@ class _Connection:
 
     is_connected: bool
     socket_timeout: float | None
+    _writer: asyncio.StreamWriter | None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         command = packed(args)
@@ -28,10 +32,17 @@ class _Connection:
         return whole
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> Awaitable[None]:
+        if self._writer is not None and self._writer.transport.is_closing():
+            return self._lost()
         if not self.socket_timeout:
             plain: Awaitable[None] = super().send_packed_command(command, check_health)  # type: ignore[misc]
             return plain
         return self._send_within(self.socket_timeout, command, check_health)
+
+    async def _lost(self) -> None:
+        mine: Any = self
+        await mine.disconnect(nowait=True)
+        raise RedisConnectionError("The link was lost.")
 
     async def _send_within(self, seconds: float, command: bytes | str | Iterable[bytes], check_health: bool) -> None:
         mine: Any = super()

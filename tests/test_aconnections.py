@@ -326,6 +326,26 @@ def test_a_full_pool_is_named_within_the_budget_and_is_no_outage(at: Any, redis_
     asyncio.run(main())
 
 
+def test_a_command_on_a_link_that_is_lost_is_an_error_that_is_tried_again(at: Any, redis_url: str) -> None:
+    """Python 3.12 and 3.13 raise TypeError where one writes to a transport that is gone."""
+    at(redis_url)
+
+    async def main() -> None:
+        pool: Any = aclient().connection_pool
+        connection = await pool.get_connection()
+        gone = connection._writer.transport
+        gone.abort()
+        while getattr(gone, "_sock", None) is not None:  # noqa: ASYNC110 – the loop tells it alone, a step later
+            await asyncio.sleep(0)
+        with pytest.raises(ConnectionError):
+            await connection.send_command("PING")
+        assert not connection.is_connected
+        await pool.release(connection)
+        assert await aclient().ping()
+
+    asyncio.run(main())
+
+
 def test_who_has_waited_for_a_connection_says_nothing_of_the_server(at: Any, redis_url: str, settings: Any) -> None:
     """Where less is left of the time than a full pool takes to say so."""
     settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "MAX_CONNECTIONS": 1}
