@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from django.test.utils import override_settings
 
 from bergizi_redis.security import lockout
-from bergizi_redis.security.backends import LockoutMixin, LockoutModelBackend
+from bergizi_redis.security.backends import LockoutMixin, LockoutModelBackend, guard
 from bergizi_redis.tenancy import use_tenant
 from tests import passwordcount
 from tests.moments import left_of
@@ -150,6 +150,20 @@ def test_the_user_name_may_come_under_the_name_of_its_field(user: User) -> None:
         authenticate(None, **{User.USERNAME_FIELD: user.username}, password="wrong")
     assert lockout.is_account_locked(user.username).failures == 1
     assert LockoutModelBackend().lockout_identifier({"email": "a@b.example", "password": "x"}) == "a@b.example"
+
+
+def test_one_text_beside_the_password_is_the_name(user: User) -> None:
+    class ByPhone(BaseBackend):
+        def authenticate(self, request: Any, **credentials: Any) -> None:
+            return None
+
+    guarded = guard(ByPhone)()
+    for _ in range(5):
+        guarded.authenticate(None, phone="0812", password="wrong")
+    assert lockout.is_account_locked("0812").locked
+    assert guarded.lockout_identifier({"phone": "1", "kitchen": "2", "password": "x"}) is None
+    assert guarded.lockout_identifier({"token": "1"}) is None
+    assert LockoutModelBackend().lockout_identifier({"phone": "1", "password": "x"}) is None
 
 
 def test_an_empty_name_has_a_count_of_its_own(user: User) -> None:

@@ -86,13 +86,13 @@ class LockoutMixin(_Backend):
     def lockout_identifier(self, credentials: Credentials) -> object:
         """Which account these credentials claim; None when they claim none (a token), and are then not counted.
 
-        The first of ``username``, the user model's ``USERNAME_FIELD`` and its e-mail field: override it for others.
+        The first of ``username``, the user model's ``USERNAME_FIELD`` and its e-mail field; else the one text, such as
+        a telephone number, that comes with a ``password``: override it for others.
         """
-        model = get_user_model()
-        for name in ("username", model.USERNAME_FIELD, model.get_email_field_name()):
-            if credentials.get(name) is not None:
-                return credentials[name]
-        return None
+        if (name := _usual_name(credentials)) is not None or credentials.get("password") is None:
+            return name
+        others = [value for name, value in credentials.items() if name != "password" and isinstance(value, str)]
+        return others[0] if len(others) == 1 else None
 
     @sensitive_variables()
     def authenticate(self, request: Any, username: Any = None, password: Any = None, **kwargs: Any) -> Any:
@@ -187,6 +187,12 @@ def _django_s(request: Any) -> Any:
     return getattr(request, "_request", request)
 
 
+def _usual_name(credentials: Credentials) -> object:
+    model = get_user_model()
+    names = ("username", model.USERNAME_FIELD, model.get_email_field_name())
+    return next((credentials[name] for name in names if credentials.get(name) is not None), None)
+
+
 def _given(username: Any, password: Any, others: Credentials) -> Credentials:
     named = {"username": username, "password": password}
     return {**{name: value for name, value in named.items() if value is not None}, **others}
@@ -209,4 +215,4 @@ class LockoutModelBackend(LockoutMixin, ModelBackend):
     """Django's ``ModelBackend``, guarded. Credentials without a password are not counted: it checks none."""
 
     def lockout_identifier(self, credentials: Credentials) -> object:
-        return None if credentials.get("password") is None else super().lockout_identifier(credentials)
+        return None if credentials.get("password") is None else _usual_name(credentials)
