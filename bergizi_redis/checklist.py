@@ -66,7 +66,7 @@ MISSING_ALIAS = Rule(
 NOT_REDIS = Rule(
     "NOT_REDIS",
     "E007",
-    "A setting, or a feature in use, needs Redis, and the alias that it names is kept elsewhere.",
+    "A setting, or a feature in use, needs Redis, and the alias that it names is kept elsewhere or holds no tags.",
     "Give the alias BACKEND 'bergizi_redis.cache.backend.TaggedRedisCache', or name another alias.",
 )
 WRONG_LOCATION = Rule(
@@ -85,7 +85,7 @@ WRONG_NEAR_CACHE = Rule(
 UNKNOWN_MODEL = Rule(
     "UNKNOWN_MODEL",
     "E010",
-    "`QUERY_CACHE` lists a model that does not exist.",
+    "`QUERY_CACHE` or `ROW_TAGS` lists a model that does not exist.",
     "Write its label, such as 'menus.Menu'.",
 )
 HIDDEN_ERRORS = Rule(

@@ -22,7 +22,7 @@ from bergizi_redis.cache.queries import CachedQuerySet
 from bergizi_redis.conf import SETTINGS_NAME, config
 from bergizi_redis.connections import FACTORY, POOL_OPTIONS, ConnectionFactory
 from bergizi_redis.exceptions import ConfigurationError
-from bergizi_redis.health import check_redis_health, is_redis
+from bergizi_redis.health import check_redis_health, holds_tags, is_redis
 from bergizi_redis.sessions.expiry import PRESETS
 from bergizi_redis.sessions.sources import source_of
 from bergizi_redis.topology import parse_location, servers
@@ -111,9 +111,10 @@ def check_aliases(app_configs: object = None, **kwargs: Any) -> Found:
             others = f"CACHES has {', '.join(map(repr, settings.CACHES))}."
             found.append(checklist.MISSING_ALIAS.found(f"{setting} is {alias!r}, which is no alias. {others}"))
         elif not _kept_in_redis(alias):
-            found.append(
-                checklist.NOT_REDIS.found(f"{setting} is {alias!r}, and CACHES[{alias!r}] is not kept in Redis.")
-            )
+            where = f"CACHES[{alias!r}] is not kept in Redis."
+            found.append(checklist.NOT_REDIS.found(f"{setting} is {alias!r}, and {where}"))
+        elif "['CACHE_ALIAS']" in setting and not holds_tags(alias):
+            found.append(checklist.NOT_REDIS.found(f"{setting} is {alias!r}, and its BACKEND holds no tags."))
     ignored = getattr(settings, "DJANGO_REDIS_IGNORE_EXCEPTIONS", False)
     for setting, alias in kept().items():
         if _options(alias).get("IGNORE_EXCEPTIONS", ignored):
@@ -146,7 +147,7 @@ def _wrong_near_caches() -> Iterator[CheckMessage]:
     for alias in _redis_aliases():
         options = _options(alias)
         try:
-            if near_options(options) and not issubclass(import_string(settings.CACHES[alias]["BACKEND"]), RedisAlias):
+            if near_options(options) and not holds_tags(alias):
                 yield checklist.WRONG_NEAR_CACHE.found(f"CACHES[{alias!r}] has NEAR_CACHE, which its BACKEND ignores.")
         except ConfigurationError as error:
             yield checklist.WRONG_NEAR_CACHE.found(f"CACHES[{alias!r}]['OPTIONS']: {error}")
@@ -181,16 +182,16 @@ def _pools() -> Iterator[CheckMessage]:
 
 @register(TAG, Tags.models)
 def check_models(app_configs: object = None, **kwargs: Any) -> Found:
-    """``QUERY_CACHE`` and ``TENANT_FIELD``: models and fields that there are."""
+    """``QUERY_CACHE``, ``ROW_TAGS`` and ``TENANT_FIELD``: models and fields that there are."""
     models = {model._meta.label_lower: model for model in apps.get_models(include_auto_created=True)}
     found: Found = []
-    for label in value_of("QUERY_CACHE"):
-        name = f"{SETTINGS_NAME}['QUERY_CACHE'] lists {label!r}"
-        if (model := models.get(label.lower())) is None:
-            close = difflib.get_close_matches(label.lower(), list(models), n=1)
+    for setting, label in [(name, each) for name in ("QUERY_CACHE", "ROW_TAGS") for each in value_of(name)]:
+        name = f"{SETTINGS_NAME}[{setting!r}] lists {label!r}"
+        if (model := models.get(str(label).lower())) is None:
+            close = difflib.get_close_matches(str(label).lower(), list(models), n=1)
             hint = f"Did you mean {models[close[0]]._meta.label!r}?" if close else None
             found.append(checklist.UNKNOWN_MODEL.found(f"{name}, which is no model.", hint))
-        elif not any(map(is_cached, model._meta.managers)):
+        elif setting == "QUERY_CACHE" and not any(map(is_cached, model._meta.managers)):
             found.append(checklist.UNCACHED_MODEL.found(f"{name}, whose managers are no CachedQuerySet's.", obj=model))
     given = value_of("TENANT_FIELD")
     for field in [given] if isinstance(given, str) else given:

@@ -105,6 +105,11 @@ def is_redis(alias: str) -> bool:
     return isinstance(backend, type) and issubclass(backend, RedisCache | DjangoRedisCache)
 
 
+def holds_tags(alias: str) -> bool:
+    """Whether the BACKEND of an alias that ``is_redis`` can void entries by their tags."""
+    return hasattr(import_string(settings.CACHES[alias]["BACKEND"]), "invalidate_tags")
+
+
 def chosen(aliases: Iterable[str] | None = None) -> list[str]:
     """The aliases to ask, CACHE_ALIAS first. Raises ``ConfigurationError`` for one that is missing or not Redis."""
     if aliases is None:

@@ -159,6 +159,20 @@ def test_cached_queries_need_redis(settings: Any) -> None:
     assert "CACHE_ALIAS" in only(checklist.NOT_REDIS).msg
 
 
+def test_domains_and_queries_need_tags(settings: Any) -> None:
+    """They would be told so at their first use, and no write would void anything."""
+    settings.CACHES = {**settings.CACHES, "plain": {"BACKEND": STOCK, "LOCATION": "redis://localhost:6379/2"}}
+    settings.BERGIZI_REDIS = {"CACHE_ALIAS": "plain"}
+    assert "holds no tags" in only(checklist.NOT_REDIS).msg
+
+
+def test_a_model_whose_rows_have_tags_must_exist(settings: Any) -> None:
+    settings.BERGIZI_REDIS = {"ROW_TAGS": ["tests.Dish"]}
+    assert found() == []
+    settings.BERGIZI_REDIS = {"ROW_TAGS": ["tests.Recipes"]}
+    assert only(checklist.UNKNOWN_MODEL).hint == "Did you mean 'tests.Recipe'?"
+
+
 @pytest.mark.parametrize("field", ["tenant", "kitchen", "kitchen_id", ("kitchen", "tenant"), "", ()])
 def test_the_tenants_field_may_be_any_that_a_model_has(settings: Any, field: Any) -> None:
     settings.BERGIZI_REDIS = {"TENANT_FIELD": field}
