@@ -180,7 +180,7 @@ AILMENTS = (
     _ailment(
         "silent",
         "It does not answer in time.",
-        "The server hangs, the network is slow, or a firewall drops the packets: look there first.",
+        "The server hangs, the network is slow, a firewall drops the packets, or rediss:// asks a port without TLS.",
         TimeoutError,
     ),
     _ailment(
