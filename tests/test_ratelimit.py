@@ -289,7 +289,7 @@ class TestWhoIsCounted:
         Limited("blocking", ratelimit(key=key, rate="1/d", group="api"))(request)
         assert asked == [("api", request)]
 
-    @pytest.mark.parametrize("key", [None, "", "ipp", "cookie:x", ":x"])
+    @pytest.mark.parametrize("key", [None, "", "ipp", "cookie:x", ":x", "post:"])
     def test_a_key_that_is_none_names_those_that_are(self, key: Any) -> None:
         with pytest.raises(ConfigurationError, match="'user_or_ip', 'tenant'"):
             self.limited(key)(get())

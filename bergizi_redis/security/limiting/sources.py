@@ -74,8 +74,8 @@ def check(key: Any) -> None:
         raise ConfigurationError(f"A rate limit needs a key: {NAMES}.")
     if callable(key) or key in SIMPLE:
         return
-    kind, colon, _ = key.partition(":")
-    if not (kind in FIELDS if colon else "." in key):
+    kind, colon, name = key.partition(":")
+    if not (kind in FIELDS and name if colon else "." in key):
         raise ConfigurationError(f"{key!r} is not a key of a rate limit. Give {NAMES}.")
 
 
