@@ -5,7 +5,7 @@ with ``#`` and its key. With the setting ``TENANT_FIELD`` a model's rows belong 
 id itself, or the key of a row whose key is the id.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +76,9 @@ def table_named(name: str) -> Table:
     return found if found is not None else Table(name)
 
 
-def with_unnamed_rows(tags: Iterable[str]) -> set[str]:
+def with_unnamed_rows(tags: Collection[str]) -> Collection[str]:
     """The tags, and for those of tables whose rows have tags of their own the one that stands for any row."""
-    return {each for tag in tags for each in (tag, *table_named(_bare(tag)).rows(None))}
+    return tags if not config.ROW_TAGS else {each for tag in tags for each in (tag, *table_named(_bare(tag)).rows(None))}
 
 
 def tables_of(model: type[Model]) -> list[Table]:
