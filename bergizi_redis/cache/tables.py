@@ -78,7 +78,9 @@ def table_named(name: str) -> Table:
 
 def with_unnamed_rows(tags: Collection[str]) -> Collection[str]:
     """The tags, and for those of tables whose rows have tags of their own the one that stands for any row."""
-    return tags if not config.ROW_TAGS else {each for tag in tags for each in (tag, *table_named(_bare(tag)).rows(None))}
+    if not config.ROW_TAGS:
+        return tags
+    return {each for tag in tags for each in (tag, *table_named(_bare(tag)).rows(None))}
 
 
 def tables_of(model: type[Model]) -> list[Table]:
