@@ -1,7 +1,8 @@
 """Idle against absolute: presets, what counts as activity, and a cookie that is never older or younger than its key.
 
 Seen red: without the touch of the middleware, without the cookie that goes along with it, without the absolute deadline
-in the cookie's age, and without each of the three ways to opt out.
+in the cookie's age, without each of the three ways to opt out, where ``touch`` notes no use without an idle deadline,
+or one of a session that has ended, and where a touch that is refused fails the load.
 """
 
 import asyncio
@@ -283,6 +284,56 @@ def test_an_outage_at_the_touch_harms_neither_page_nor_cookie(server: Any, caplo
     response = SessionMiddleware(view)(request)
     assert (response.status_code, response.content, len(response.cookies)) == (200, b"None", 0)
     assert "Could not prolong" in caplog.text
+
+
+# Of Django's own log-in, whose end counts from the last change
+
+
+@pytest.mark.parametrize("url", ["/", "/async/"])
+def test_reading_counts_as_use_and_prolongs_nothing(
+    client: Client, db: None, raw: "redis.Redis", settings: Any, url: str
+) -> None:
+    """Or else who reads all day is not online, and is the first who must go for ``SESSION_LIMIT``."""
+    settings.BERGIZI_REDIS = {**settings.BERGIZI_REDIS, "SESSION_PRESET": "", "SESSION_LIMIT_POLICY": "evict"}
+    settings.BERGIZI_REDIS |= {"SESSION_LIMIT": 2}
+    User.objects.create_user("sari")
+    client.get("/in/")
+    key, sid = key_of(client), sid_of(client.cookies["sessionid"].value)
+    user_id = str(User.objects.get().pk)
+    online = [keys.tenant_online(None), keys.user_online(user_id)]
+    before, ends = int(raw.hget(key, "@seen") or 0) - 120_000, aged(raw, key, 120)
+    for name in online:
+        raw.zadd(name, {sid: before})
+    listed = raw.zscore(keys.user_sessions(user_id), sid)
+    assert client.get("/poll/").content != b"None"
+    assert raw.zscore(online[0], sid) == before, "a page that polls is no use"
+    response = client.get(url)
+    assert (response.content != b"None", response.cookies) == (True, {})
+    assert raw.pexpiretime(key) == ends
+    assert int(raw.hget(key, "@seen") or 0) > before + 60_000
+    assert all((raw.zscore(name, sid) or 0) > before + 60_000 for name in online)
+    assert raw.zscore(keys.user_sessions(user_id), sid) == listed
+
+
+def test_a_session_that_ended_before_its_use_was_noted_stays_ended(visitor: Client, raw: "redis.Redis") -> None:
+    visitor.get("/in/?expiry=600")
+    made = SessionStore(visitor.cookies["sessionid"].value)
+    made.prefetch()
+    sid = made.sid or ""
+    assert made.record is not None
+    made.record.now += 120_000  # it is time to
+    assert sessions.revoke(sid)
+    assert not made.touch()
+    assert not raw.exists(keys.session(sid))
+    assert raw.zscore(keys.tenant_online(None), sid) is None
+
+
+def test_a_full_server_is_still_read_from(server: Any) -> None:
+    made = sessions.create_session("7", "sppg-1", "", "", "", "", [])
+    with server.client() as client:
+        aged(client, keys.session(made.sid), 300)
+        client.config_set("maxmemory", 1)
+        assert sessions.validate_session(made.key) is not None
 
 
 # Polling

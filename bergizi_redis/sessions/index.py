@@ -16,7 +16,7 @@ from bergizi_redis.conf import config
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.scripts.script import script
 from bergizi_redis.sessions.asking import Call, evaluate_all, raise_first
-from bergizi_redis.sessions.record import INDEXED, Record, is_barred, record_of
+from bergizi_redis.sessions.record import INDEXED, USER, Record, is_barred, record_of
 
 BATCH = 500  # sessions read or ended in one round trip
 TENANT_KEPT = 24 * 3600 * 1000  # ms that a tenant's entry waits for the sweeper
@@ -68,6 +68,16 @@ def is_tenants(index: str) -> bool:
 def _notes_seen(index: str) -> bool:
     """Of a tenant to know who is online, of a user only where somebody must go first."""
     return is_tenants(index) or (bool(config.SESSION_LIMIT) and config.SESSION_LIMIT_POLICY == "evict")
+
+
+def see(sid: str, record: Record) -> Exchange[bytes | None]:
+    """Note a use, in the session and where it counts; nothing else moves. ms, None of a session that has ended."""
+    where = [key for key in index_keys(record.user_id, record.tenant) if _notes_seen(key)]
+    calls = [Call(script("session_online"), key, [sid], [online_beside(key)]) for key in where]
+    noting = Call(script("session_see"), keys.session(sid), [record.raw[USER]], [keys.revoked(sid[:2])])
+    replies = yield from evaluate_all([noting, *calls])
+    raise_first(replies)
+    return None if replies[0] is None else b"%d" % replies[0]
 
 
 def add(sid: str, indices: list[str], life: int) -> Exchange[list[str]]:

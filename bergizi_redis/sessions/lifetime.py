@@ -101,7 +101,7 @@ class Lifetime(Holding):
             self._session_cache = await self.aload()
 
     def touch(self) -> bool:
-        """Move the idle deadline on if it is time to: 1 round trip once in ``TOUCH_EVERY``. Whether it was moved."""
+        """Note the use if it is time to, 1 round trip once in ``TOUCH_EVERY``. Whether the idle deadline has moved."""
         record = self._touchable()
         return record is not None and self._touched(self._ask(steps.touch(self._sid(), record)))
 
@@ -118,7 +118,7 @@ class Lifetime(Holding):
     def _touched(self, record: Record | None) -> bool:
         if record is not None:  # None: ended meanwhile; the next request will see
             self._record = record
-        return record is not None
+        return record is not None and record.slides
 
     def _sid(self) -> str:
         raise NotImplementedError

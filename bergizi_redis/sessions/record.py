@@ -25,6 +25,10 @@ PASSED, PERMISSIONS_SEEN = b"@bar", b"@pbar"  # numbers of session_bar.lua, of t
 
 LAYOUT = b"1"
 AUTH_USER = b"_auth_user_id"  # a session key: django.contrib.auth.SESSION_KEY
+CUSTOM_EXPIRY = b"_session_expiry"  # that of set_expiry()
+NO_EXPIRY = b":null"
+# set_expiry(0) is about the cookie, which ends with the browser; on the server the idle deadline slides.
+WITH_BROWSER = (NO_EXPIRY, b":0", b"!0")
 # What belongs to one log-in; it goes when the session changes hands or the user logs out.
 LOGIN_FIELDS = (
     LOGGED_IN, ABSOLUTE, IDLE, INDEXED, USER, TENANT, IP, CLIENT, ROLE, USER_TYPE, EMAIL, NAME, PERMISSIONS,
@@ -67,6 +71,11 @@ class Record:
     def is_held(self) -> bool:
         """Whether its user must log in again before it is good for anything."""
         return HELD in self.raw
+
+    @property
+    def slides(self) -> bool:
+        """Whether use moves its end; else Django's own meaning holds: it counts from the last modification."""
+        return self.number(IDLE) is not None and self.raw.get(CUSTOM_EXPIRY, NO_EXPIRY) in WITH_BROWSER
 
     @property
     def permissions(self) -> tuple[str, ...]:

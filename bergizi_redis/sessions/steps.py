@@ -2,7 +2,7 @@
 
 | step | round trips |
 | --- | --- |
-| load | 1; once in ``TOUCH_EVERY`` 1 more, for a session with an idle deadline |
+| load | 1; once in ``TOUCH_EVERY`` 1 more, for who is logged in |
 | save | 1; once in ``TOUCH_EVERY`` 1 more, for a listed session |
 | save that logs in | 2: listed, then written |
 | end | 1; 2 for a listed session |
@@ -11,12 +11,12 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from bergizi_redis import keys
 from bergizi_redis.exchange import Exchange, evaluate
@@ -52,11 +52,6 @@ from bergizi_redis.sessions.record import (
 from bergizi_redis.sessions.repeats import own_creation
 
 logger = logging.getLogger("bergizi_redis.sessions")
-
-CUSTOM_EXPIRY = b"_session_expiry"  # the field of set_expiry()
-NO_EXPIRY = b":null"
-# set_expiry(0) is about the cookie, which ends with the browser; on the server the idle deadline slides.
-WITH_BROWSER = (NO_EXPIRY, b":0", b"!0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +94,22 @@ def load(sid: str, *, touches: bool = True, why: list[str] | None = None) -> Exc
         why.append(quotas.REVOKED)
     record = record_of(reply)
     if touches and record is not None and touch_due(record):
-        return (yield from touch(sid, record))
+        try:
+            return (yield from touch(sid, record))
+        except OutOfMemoryError as error:  # what is full can still be read; the next use is noted
+            logger.warning("Could not prolong session %s: %s", sid, error, extra={"action": "session_untouched"})
     return record
 
 
 def touch_due(record: Record) -> bool:
-    if record.number(IDLE) is None or record.raw.get(CUSTOM_EXPIRY, NO_EXPIRY) not in WITH_BROWSER:
-        return False  # Django's own meaning: expiry counts from the last modification
-    return record.now - (record.number(SEEN) or 0) >= index.drift_allowed()
+    return record.user_id is not None and record.now - (record.number(SEEN) or 0) >= index.drift_allowed()
 
 
 def touch(sid: str, record: Record) -> Exchange[Record | None]:
-    """Move the idle deadline on, in the session and its indices; one round trip."""
+    """Move the idle deadline on, in the session and its indices, if it has one; else note the use. One round trip."""
+    if not record.slides:
+        seen = yield from index.see(sid, record)
+        return None if seen is None else replace(record, raw={**record.raw, SEEN: seen})
     life = int(1000 * (record.cookie_age() or 0))
     arguments = change_of({}, {}, {SEEN: 0, INDEXED: life}).arguments("update", life)
     write = Call(script("session_save"), keys.session(sid), arguments, beside(sid))
