@@ -15,7 +15,7 @@ import redis
 from django.contrib.auth.models import User
 from django.core import mail, signing
 from django.dispatch import Signal
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import include, path
 from django.utils import translation
 
@@ -95,6 +95,17 @@ def test_the_owner_gets_a_link_and_its_button_unlocks(owner: User, told: list[di
     assert not lockout.is_account_locked(owner.username).locked
     assert lockout.locked_accounts() == []
     assert [(one["identifier"], one["by"]) for one in told] == [(owner.username, "link")]
+
+
+def test_nothing_is_written_or_mailed_before_the_answer_is_sent(owner: User) -> None:
+    """The time that it takes would tell that there is such an account."""
+    lock(owner.username)
+    with translation.override("id"):
+        response = unlocking.ask(RequestFactory().post("/unlock/", {"identifier": owner.username}))
+    assert mail.outbox == []
+    response.close()
+    response.close()
+    assert [one.subject for one in mail.outbox] == ["Buka kunci akun Anda"]
 
 
 def test_a_link_works_once(owner: User) -> None:

@@ -39,9 +39,8 @@ def make(identifier: object, tenant: str | None = None, scope: str = "password")
     with unavailable_as_such():
         arguments: list[str | int] = [_digest(secret), in_ms(config.UNLOCK_LINK_SECONDS), PAUSE_MS]
         is_noted = yield RunScript("lockout_link", noted, arguments)
-    if not is_noted or user is None:
-        return None
-    return user, signing.dumps([account.tenant, scope, account.tag, str(user.pk), secret], salt=SALT)
+    token = signing.dumps([account.tenant, scope, account.tag, str(getattr(user, "pk", "")), secret], salt=SALT)
+    return (user, token) if is_noted and user is not None else None
 
 
 def is_whole(token: str) -> bool:

@@ -1,15 +1,17 @@
 """Two pages by which owners unlock their own account: one asks for the name and mails a link, the other is the link's.
 
 ``path("unlock/", include("bergizi_redis.security.urls"))`` puts them up; pages of refused log-ins then link to the
-first. It answers alike for every name, and mails from a thread of its own, so that not even the time it takes tells
-whether there is such an account. The link's page shows a button: programs that look into mail follow links, and send no
-forms. Round trips: 1 each, and 1 more to take the account off the list of locked ones. Redis down: 503.
+first. It answers alike for every name, and writes the mail once the answer is sent, so that not even the time it takes
+tells whether there is such an account; a thread of its own sends it. The link's page shows a button: programs that look
+into mail follow links, and send no forms. Round trips: 1 each, and 1 more to take the account off the list of locked
+ones. Redis down: 503.
 """
 
 import logging
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +19,7 @@ from django.core.mail import send_mail
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
@@ -41,11 +44,10 @@ def ask(request: HttpRequest) -> HttpResponse:
         made = run(links.make(request.POST.get("identifier", "")[:LONGEST]))
     except RedisUnavailable:
         return _page(request, "unavailable", 503)
+    response = _page(request, "sent")
     if made is not None:
-        user, token = made
-        url = request.build_absolute_uri(reverse("bergizi_redis_unlock_link", args=[token]))
-        in_background(_mail(user, url))
-    return _page(request, "sent")
+        response.afterwards = partial(_send_link, request, *made, get_language())
+    return response
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -66,6 +68,28 @@ def asking_url() -> str:
         return reverse("bergizi_redis_unlock")
     except NoReverseMatch:
         return ""
+
+
+class Answer(HttpResponse):
+    """``afterwards`` is called once, when the server has sent it."""
+
+    afterwards: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        super().close()
+        act, self.afterwards = self.afterwards, None
+        if act is not None:
+            act()
+
+
+@sensitive_variables()
+def _send_link(request: HttpRequest, user: Any, token: str, language: str | None) -> None:
+    try:
+        with override(language):
+            url = request.build_absolute_uri(reverse("bergizi_redis_unlock_link", args=[token]))
+            in_background(_mail(user, url))
+    except Exception:  # whoever asked has their answer, and the server is told nothing
+        logger.exception("The link to unlock an account was not mailed", extra={"action": "unlock.mail"})
 
 
 @sensitive_variables()
@@ -100,14 +124,14 @@ def in_background(send: Callable[[], None]) -> threading.Thread:
 start = threading.Thread.start
 
 
-def _page(request: HttpRequest, step: str, status: int = 200) -> HttpResponse:
+def _page(request: HttpRequest, step: str, status: int = 200) -> Answer:
     nonce = secrets.token_urlsafe(16)
     about = {"step": step, "nonce": nonce, "back": str(settings.LOGIN_URL), "ask": asking_url()}
     try:
         about["back"] = reverse(str(settings.LOGIN_URL))
     except NoReverseMatch:  # it is an address already
         pass
-    response = HttpResponse(render_to_string(TEMPLATE, about, request), status=status)
+    response = Answer(render_to_string(TEMPLATE, about, request), status=status)
     policy = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     response.headers["Content-Security-Policy"] = f"{policy}; style-src 'nonce-{nonce}'"
     response.headers["Cache-Control"] = "no-store"
