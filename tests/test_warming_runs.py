@@ -22,6 +22,7 @@ from bergizi_redis.cache.domains import menu
 from bergizi_redis.cache.ledger import CLAIM_LIFE, Claim, Ledger, shared_run
 from bergizi_redis.cache.pacing import Pace
 from bergizi_redis.cache.warming import Task, Warmed, Warmer, run, warmer
+from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.testing import pause_at, redis_is_down
 from tests.terminal import Terminal
 
@@ -291,6 +292,18 @@ def test_when_redis_is_down_every_run_does_every_task(caplog: pytest.LogCaptureF
     assert [result.error for result in results] == [None, None]
     told = [record for record in caplog.records if record.name == "bergizi_redis.cache"]
     assert [vars(record)["action"] for record in told] == ["warming_unshared"]
+
+
+def test_a_warmer_that_could_store_nothing_has_failed() -> None:
+    def store(tenant: str) -> None:
+        menu.get_or_compute(tenant, 1, lambda: "rice")
+
+    with redis_is_down():
+        (lost,) = run(tasks(store, "a"))
+    assert isinstance(lost.error, RedisUnavailable)
+    assert "not all that it computed is kept" in str(lost.error)
+    (kept,) = run(tasks(store, "a"))
+    assert kept.error is None
 
 
 # Live traffic

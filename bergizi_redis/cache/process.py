@@ -70,6 +70,12 @@ def state_of(server: object, namespace: str) -> ProcessState:
         return _states[name]
 
 
+def outages() -> int:
+    """Commands that outages have cost this process so far, of all aliases."""
+    with _lock:
+        return sum(state.outages for state in _states.values())
+
+
 def _begin_anew() -> None:
     """In a forked child: what was counted so far is the parent's."""
     global _lock

@@ -2,7 +2,7 @@
 
 ``@warmer("menus")`` in a module ``warmers`` of any installed app; ``manage.py warm_cache`` finds and runs them. Round
 trips: the warmer's own. Promise: one that fails stops no other, and is reported; ``stopping`` ends a run after the
-warmers that are under way. Redis down: as the cache calls inside it say, which means a warmer may "succeed" unstored.
+warmers that are under way. Redis down: the cache calls inside it compute and keep nothing, so it has failed, too.
 What runs know of one another stands in ``ledger.py``, how fast they start in ``pacing.py``.
 """
 
@@ -23,8 +23,9 @@ from django.utils.module_loading import autodiscover_modules
 from bergizi_redis import keys
 from bergizi_redis.cache.ledger import Alone, Claim
 from bergizi_redis.cache.pacing import Pace
+from bergizi_redis.cache.process import outages
 from bergizi_redis.conf import SETTINGS_NAME, config, import_setting
-from bergizi_redis.exceptions import ConfigurationError, TenantError, UnknownWarmer
+from bergizi_redis.exceptions import ConfigurationError, RedisUnavailable, TenantError, UnknownWarmer
 from bergizi_redis.keys import validated_tenant
 from bergizi_redis.tenancy import use_tenant
 
@@ -179,12 +180,14 @@ def warm(task: Task) -> Warmed:
     function = task.warmer.function
     arguments = (task.tenant,) if task.warmer.per_tenant else ()
     error: BaseException | None = None
-    began = time.perf_counter()
+    lost, began = outages(), time.perf_counter()
     try:
         with use_tenant(task.tenant):
             (async_to_sync(function) if iscoroutinefunction(function) else function)(*arguments)
     except (Exception, SystemExit) as raised:  # sys.exit() in a warmer must not end the others, nor pass unseen
         error = raised
+    if error is None and outages() > lost:  # of this one, or of one beside it
+        error = RedisUnavailable("Redis could not be reached meanwhile, so not all that it computed is kept.")
     return Warmed(task.warmer.name, task.tenant, time.perf_counter() - began, error)
 
 
