@@ -44,6 +44,17 @@ def test_the_demonstration_prepares_everything_and_says_what_to_try(site: Exampl
     assert "kitchens written" not in again.stdout
 
 
+@pytest.mark.parametrize(
+    ("url", "says"), [("localhost:6379", "is not a URL"), ("redis://127.0.0.1:1/0", "Nothing listens there.")]
+)
+def test_the_demonstration_does_not_start_without_its_server(site: ExampleSite, url: str, says: str) -> None:
+    done = site.manage("demo", "--no-serve", REDIS_URL=url)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "LOCATION is REDIS_URL here" in done.stderr
+    assert "Open" not in done.stdout
+
+
 def test_seeding_is_idempotent_and_gives_each_kitchen_everything(site: ExampleSite) -> None:
     assert site.manage("migrate", "--verbosity", "0").returncode == 0
     assert "3 kitchens written" in site.manage("seed_kitchens").stdout

@@ -37,9 +37,12 @@ def database(url: str | None, directory: Path) -> dict[str, Any]:
 
 
 def next_database(url: str) -> str:
-    """``url`` with its Redis database number one higher, so that sessions do not share a database with the cache."""
+    """``url`` with its Redis database number one higher, so that sessions do not share a database with the cache.
+
+    The same where the number stands elsewhere, or where there is none but 0: their keys do not meet.
+    """
     parts = urlsplit(url)
     number = parts.path.lstrip("/") or "0"
-    if parts.scheme == "unix" or not number.isdigit():
+    if parts.scheme not in ("redis", "rediss") or "db=" in parts.query or not number.isdigit():
         return url
     return urlunsplit(parts._replace(path=f"/{int(number) + 1}"))

@@ -10,11 +10,15 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.health import check_redis_health
 from kitchens.command_line import manage_command
 from kitchens.management.commands.seed_kitchens import SAMPLE_PASSWORD
 from kitchens.models import Kitchen
 from kitchens.sample.kitchen import kitchen_of
 
+FROM_ENVIRONMENT = "LOCATION is REDIS_URL here; without REDIS_URL and REDIS_HOST an embedded server is started."
+PASSING = ("silent", "loading")
 TOUR = """
   What to try
     1. Sign in as the first person and open Menus: the first look reads the database, the next the cache.
@@ -47,6 +51,7 @@ class Command(BaseCommand):
         port = options["port"]
         if not options["no_serve"]:
             require_free(port)
+        require_servers()
         self.stdout.write("Preparing the database …")
         call_command("migrate", verbosity=0, interactive=False)
         if not Kitchen.objects.exists():
@@ -87,3 +92,18 @@ def require_free(port: int) -> None:
             else:
                 message = f"Cannot listen on port {port}: {error.strerror}. Choose another one with --port."
             raise CommandError(message) from error
+
+
+def require_servers() -> None:
+    """``CommandError`` that says why, when a Redis server of the settings cannot be used.
+
+    One that is only slow may yet answer; the pages say so if it does not.
+    """
+    try:
+        reports = check_redis_health()["aliases"].values()
+    except ConfigurationError as error:
+        raise CommandError(f"{error} {FROM_ENVIRONMENT}") from error
+    for report in reports:
+        problem = report["problem"]
+        if problem and not report["isConnected"] and problem["code"] not in PASSING:
+            raise CommandError(f"{report['url']}: {problem['reason']} {problem['remedy']} {FROM_ENVIRONMENT}")
