@@ -11,6 +11,7 @@ transaction or self-committing statement that writes, none for what reads. Not s
 whose transaction never commits, a statement voids at once.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,10 +99,18 @@ def _passed(statement: Statement, execute: Execute, sql: Any, params: Any, many:
         case "BEGIN" | "START":
             written_on(connection).begun = True
         case "COMMIT" | "END":
-            return committed(connection, lambda: execute(sql, params, many, context))
-        case "ROLLBACK" if " TO " not in sql.upper():
+            result = committed(connection, lambda: execute(sql, params, many, context))
+            written_on(connection).begun = _chains(sql)
+            return result
+        case "ROLLBACK" | "ABORT" if not re.search(r"\bTO\b", sql, re.IGNORECASE):
             written_on(connection).forget()
+            written_on(connection).begun = _chains(sql)
     return execute(sql, params, many, context)
+
+
+def _chains(sql: str) -> bool:
+    """Whether the end of a transaction begins the next: COMMIT AND CHAIN."""
+    return re.search(r"\bAND\s+CHAIN\b", sql, re.IGNORECASE) is not None
 
 
 def _fenced(connection: Any, seen: Seen, act: Callable[[], Any]) -> Any:

@@ -1,7 +1,8 @@
 """Every way to write to PostgreSQL, in every kind of transaction, voids what was computed before; a rollback nothing.
 
 Taken away, the guards turn these red: the execute wrapper (all of ``WRITES``), and with it ``RETURNING`` and the
-``WITH`` that writes in ``sqltables.py``; commits under ``durable`` and ``ATOMIC_REQUESTS`` go through ``commits.py``.
+``WITH`` that writes in ``sqltables.py``; commits under ``durable`` and ``ATOMIC_REQUESTS`` go through ``commits.py``;
+what SQL by hand says of the transaction's end (``goes_on``, ``at_once``) is heard in ``statements.py``.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from django.test import RequestFactory
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.invalidation import Touched, invalidates, touch
 from bergizi_redis.cache.listeners import _listeners
+from tests.herds import Threads
 from tests.models import Dish, Kitchen, Packed, Recipe, Special, Step
 from tests.postgres.conftest import Postgres
 
@@ -293,3 +295,32 @@ def test_rows_that_are_fetched_piece_by_piece_are_stored_as_of_their_query(
         postgres.elsewhere(lambda: dishes().update(name="new"))
         entry.store([*seen, *rows])
     assert cache.get("k") is None
+
+
+OPEN = ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "SAVEPOINT s; ROLLBACK TO\nSAVEPOINT s"]
+
+
+@pytest.mark.parametrize("text", OPEN)
+def test_a_transaction_that_goes_on_voids_at_its_end_what_it_wrote(
+    text: str, cache: TaggedRedisCache, kitchen: Recipe
+) -> None:
+    def read() -> bool:
+        with cache.lookup("menu", tags=[DISH]) as entry:
+            return entry.store("of before")
+
+    sql("BEGIN")
+    for statement in text.split("; "):
+        sql(statement)
+    sql(f"UPDATE {DISH} SET name = 'x'")
+    assert Threads(1, read).join().results == [True]
+    sql("COMMIT")
+    assert cache.get("menu") is None
+
+
+@pytest.mark.parametrize("text", ["ABORT", "abort work", "ROLLBACK", "COMMIT", "END", "COMMIT AND NO CHAIN"])
+def test_after_a_transaction_a_write_voids_at_once(text: str, cache: TaggedRedisCache, kitchen: Recipe) -> None:
+    sql("BEGIN")
+    sql(text)
+    assert Threads(1, lambda: cache.set("menu", "of before", tags=[DISH])).join().results == [True]
+    sql(f"UPDATE {DISH} SET name = 'x'")
+    assert cache.get("menu") is None
