@@ -53,6 +53,13 @@ def test_a_list_shows_public_ids_and_no_keys() -> None:
     assert run("list", "--user", "u1", "--tenant", BANDUNG) == "There are no sessions.\n"
 
 
+def test_everybody_is_signed_out_in_one_command() -> None:
+    both = made(), made("u2", BANDUNG)
+    assert run("revoke", "--everybody", "--reason", "a stolen backup") == "Ended 2 sessions.\n"
+    assert not any(sessions.validate_session(session.key) for session in both)
+    assert code_of("revoke", "--everybody")[0] == 1
+
+
 def test_a_long_list_is_cut_and_says_so() -> None:
     for _ in range(3):
         made()
@@ -140,7 +147,8 @@ def test_into_a_pipe_there_is_plain_text(action: list[str], monkeypatch: pytest.
     ("words", "said"),
     [
         (["list"], "--user U"), (["stats"], "--tenant T"), (["revoke"], "Say which"), (["import"], "--from ENGINE"),
-        (["list", "abc"], "A SID goes with revoke"), (["import", "--from", "no.engine"], "no.engine"),
+        (["list", "abc"], "goes with revoke"), (["revoke", "--everybody", "--tenant", JAKARTA], "goes with no SID"),
+        (["list", "--everybody"], "goes with revoke"), (["import", "--from", "no.engine"], "no.engine"),
         (["revoke", "abc", "--user", "u1"], "not both"), (["list", "--tenant", "a b"], "not a tenant id"),
     ],
 )  # fmt: skip

@@ -9,6 +9,13 @@ local report = {
   redis.call('ZCOUNT', KEYS[1], string.format('%.0f', now), '+inf'),
   redis.call('ZCOUNT', KEYS[2], string.format('%.0f', now - ARGV[1]), '+inf'),
 }
+-- Who has run out is not online any more, though the sweeper has not come by yet.
+local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now), 'LIMIT', 0, 1000)
+for _, sid in ipairs(over) do
+  if tonumber(redis.call('ZSCORE', KEYS[2], sid) or 0) >= now - ARGV[1] then
+    report[3] = report[3] - 1
+  end
+end
 for place = 3, #KEYS do
   report[place + 1] = redis.call('HGETALL', KEYS[place])
 end

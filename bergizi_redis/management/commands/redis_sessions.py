@@ -44,7 +44,8 @@ class Command(ActionCommand):
         parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
         parser.add_argument("sids", nargs="*", metavar="SID", help="with revoke: public ids of sessions, as list shows")
         parser.add_argument("--user", metavar="U", help="sessions of this user id")
-        parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only; @: of none")
+        parser.add_argument("--tenant", metavar="T", help="sessions of this tenant only; list, stats: @ of none")
+        parser.add_argument("--everybody", action="store_true", help="with revoke: all that are signed in, everywhere")
         parser.add_argument("--reason", default="", metavar="WHY", help="with revoke: for the audit trail")
         parser.add_argument("--limit", type=number, default=50, metavar="N", help="with list: at most N (default: 50)")
         parser.add_argument("--repair", action="store_true", help="with doctor: put it right")
@@ -55,8 +56,8 @@ class Command(ActionCommand):
 
     def refuse(self, options: dict[str, Any]) -> None:
         """What goes with which action."""
-        if options["sids"] and options["action"] != "revoke":
-            raise CommandError("A SID goes with revoke.", returncode=NOT_ASKED)
+        if (options["sids"] or options["everybody"]) and options["action"] != "revoke":
+            raise CommandError("A SID or --everybody goes with revoke.", returncode=NOT_ASKED)
 
     # Lists and counts
 
@@ -104,14 +105,18 @@ class Command(ActionCommand):
         who = {"actor": "manage.py redis_sessions", "reason": options["reason"]}
         if sids and user is not None:
             raise CommandError("Name sessions by SID, or a user, not both.", returncode=NOT_ASKED)
-        if sids:
+        if options["everybody"] and (sids or user is not None or tenant is not None):
+            raise CommandError("--everybody goes with no SID, --user or --tenant.", returncode=NOT_ASKED)
+        if options["everybody"]:
+            ended = sessions.revoke_everybody(**who)
+        elif sids:
             ended = sum(bool(sessions.revoke(sid, tenant=tenant, **who)) for sid in sids)
         elif user is not None:
             ended = sessions.revoke_user(user, tenant=tenant, **who)
         elif tenant is not None:
             ended = sessions.revoke_tenant(tenant, **who)
         else:
-            raise CommandError("Say which: a SID, --user U, or --tenant T.", returncode=NOT_ASKED)
+            raise CommandError("Say which: a SID, --user U, --tenant T, or --everybody.", returncode=NOT_ASKED)
         self.say(options, {"ended": ended}, f"Ended {ended} session{'' if ended == 1 else 's'}.")
         return 0 if ended else FOUND
 
@@ -146,7 +151,7 @@ class Command(ActionCommand):
         shown = findings[: options["limit"]]
         if shown:
             lines.append(table(["FOUND", "WHERE"], [[finding.kind, finding.where] for finding in shown]))
-            lines.append(f"{len(findings)} of {facts['looked_at']} keys: " + ", ".join(
+            lines.append(f"{len(findings)} found in {facts['looked_at']} keys: " + ", ".join(
                 f"{times} {kind}" for kind, times in facts["found"].items()
             ))  # fmt: skip
             lines.append("They are repaired." if options["repair"] else "--repair puts them right.")
