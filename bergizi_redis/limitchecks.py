@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from bergizi_redis import checklist
 from bergizi_redis.conf import SETTINGS_NAME
 from bergizi_redis.exceptions import ConfigurationError
+from bergizi_redis.security.limiting.limits import expect_countable
 from bergizi_redis.security.limiting.middleware import limit_of
 from bergizi_redis.security.limiting.rates import rate_of
 from bergizi_redis.security.limiting.sources import check
@@ -40,7 +41,7 @@ def _problem(entry: Mapping[str, Any]) -> str:
             if isinstance(path, str) and "." in path and ":" not in path:
                 import_string(path)
         if not callable(rate) and not (isinstance(rate, str) and "." in rate):
-            rate_of(rate)
+            expect_countable(limit.algorithm or value_of("RATELIMIT_ALGORITHM"), rate_of(rate))
     except (ConfigurationError, ImportError) as error:
         return str(error)
     return ""

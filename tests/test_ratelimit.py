@@ -289,6 +289,13 @@ class TestWhoIsCounted:
         Limited("blocking", ratelimit(key=key, rate="1/d", group="api"))(request)
         assert asked == [("api", request)]
 
+    def test_an_exact_limit_is_small_enough_to_be_charged_at_once(self) -> None:
+        big: dict[str, Any] = {"key": "ip", "cost": 100_000, "group": "upload"}
+        assert Limited("blocking", ratelimit(rate="100000/d", **big)).pass_one(get())
+        assert Limited("blocking", ratelimit(rate="100001/d", algorithm="gcra", **big)).pass_one(get())
+        with pytest.raises(ConfigurationError, match="algorithm='gcra'"):
+            Limited("blocking", ratelimit(rate="100001/d", **big))(get())
+
     @pytest.mark.parametrize("key", [None, "", "ipp", "cookie:x", ":x", "post:"])
     def test_a_key_that_is_none_names_those_that_are(self, key: Any) -> None:
         with pytest.raises(ConfigurationError, match="'user_or_ip', 'tenant'"):

@@ -40,7 +40,8 @@ def test_limits_that_can_be_used_are_silent(settings: Any) -> None:
     ("wrong", "why"),
     [({"rate": "5/month"}, "'5/month' is not a rate"), ({"key": "ipp"}, "'user_or_ip'"), ({"key": ""}, "needs a key"),
      ({"key": "no.such.key"}, "No module named"), ({"rate": "tests.no_such"}, "no_such"),
-     ({"algorithm": "exakt"}, "choose one of"), ({"allow": ["nowhere"]}, "'nowhere'")],
+     ({"rate": "1000000/d"}, "too large"), ({"algorithm": "exakt"}, "choose one of"),
+     ({"allow": ["nowhere"]}, "'nowhere'")],
 )  # fmt: skip
 def test_an_entry_that_cannot_be_used_is_an_error(settings: Any, wrong: dict[str, Any], why: str) -> None:
     ((number, message),) = found(settings, GOOD, {**GOOD, **wrong})

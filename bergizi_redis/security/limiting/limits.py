@@ -19,6 +19,7 @@ from bergizi_redis.limitconf import ALGORITHMS, ON_ERROR
 from bergizi_redis.security.limiting import sources, theirs
 from bergizi_redis.security.limiting.rates import Rate, rate_of
 
+MOST_EXACT = 100_000  # units of an exact limit, each an entry in Redis: charging so many at once takes it some 12 ms
 OUTAGE_RETRY_AFTER = 5  # seconds; a failover of Sentinel or Cluster takes about that long
 
 
@@ -141,6 +142,7 @@ def quota_of(limit: Limit, request: HttpRequest, view: Any = None) -> "Quota | V
         return None
     value = sources.value_of(limit.key, group, request)
     algorithm = limit.algorithm or config.RATELIMIT_ALGORITHM
+    expect_countable(algorithm, rate)
     quota = Quota(
         tag=sources.tag_of(group, algorithm, f"{rate.limit}/{rate.seconds}", _methods(limit.method), *value),
         name=limit.group or f"{rate.limit}/{rate.seconds}s",
@@ -152,6 +154,15 @@ def quota_of(limit: Limit, request: HttpRequest, view: Any = None) -> "Quota | V
         shadow=limit.shadow,
     )
     return _by_network(limit, quota, request)
+
+
+def expect_countable(algorithm: str, rate: Rate | None) -> None:
+    """Raises ``ConfigurationError`` where a call of a great cost, such as bytes, would stop the server."""
+    if algorithm == "exact" and rate is not None and rate.limit > MOST_EXACT:
+        raise ConfigurationError(
+            f"A limit of {rate.limit} is too large to be 'exact', which keeps an entry for each unit: {MOST_EXACT} at "
+            "most. Use algorithm='gcra'."
+        )
 
 
 def _concerns(limit: Limit, request: HttpRequest) -> bool:
