@@ -240,6 +240,15 @@ def test_an_import_leaves_the_lists_of_what_is_here_alone(settings: Any, raw: "r
     assert _score(raw, user, sid_of(key)) == before
 
 
+def test_who_is_brought_in_by_an_import_is_not_online_for_it(settings: Any, raw: "redis.Redis") -> None:
+    users = [User.objects.create_user(name) for name in ("siti", "budi")]
+    first, _ = (kept_by(DB, raw, log_in(user)) for user in users)
+    move_from(settings, DB)
+    assert SessionStore(first)[SESSION_KEY], "by a request"
+    assert sorted(one.became for one in bring_in(sources()[0])) == ["moved", "there"]
+    assert (sessions.stats("@").live, sessions.stats("@").online) == (2, 1)
+
+
 # What it costs
 
 

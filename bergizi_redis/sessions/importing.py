@@ -56,7 +56,7 @@ def _one(source: Source, key: str) -> Imported:
         if found is None:
             return Imported(sid, "gone")
         this = moving_of(key, found)
-        became = ask(adopt(this), budget=config.COMMAND_TIMEOUT)
+        became = ask(adopt(this, is_used=False), budget=config.COMMAND_TIMEOUT)
     except RedisUnavailable:
         raise
     except (BergiziRedisError, ValueError, TypeError) as error:  # one session that cannot be kept here

@@ -41,10 +41,11 @@ def index_keys(user_id: str | None, tenant: str | None) -> list[str]:
     return [keys.user_sessions(user_id), *([] if is_damaged else [keys.tenant_sessions(tenant or None)])]
 
 
-def calls_to_add(sid: str, indices: list[str], life: int, *, is_there: bool = True) -> list[Call]:
-    """List a session that lives ``life`` ms more, and was seen now. ``is_there``: it is written already."""
+def calls_to_add(sid: str, indices: list[str], life: int, *, is_there: bool = True, is_used: bool = True) -> list[Call]:
+    """List a session that lives ``life`` ms more, and is used now. ``is_there``: it is written already."""
     return [
-        Call(script("session_index"), key, [sid, life, kept_beyond(key), int(_notes_seen(key)), int(is_there)],
+        Call(script("session_index"), key,
+             [sid, life, kept_beyond(key), int(is_used and _notes_seen(key)), int(is_there)],
              [online_beside(key)])
         for key in indices
     ]  # fmt: skip
@@ -81,8 +82,8 @@ def see(sid: str, record: Record) -> Exchange[bytes | None]:
 
 
 def add(sid: str, indices: list[str], life: int) -> Exchange[list[str]]:
-    """List a session; returns the indices that did not have it."""
-    replies = yield from evaluate_all(adding(sid, indices, life))
+    """List a session that was found; returns the indices that did not have it."""
+    replies = yield from evaluate_all(adding(sid, indices, life, is_used=False))
     raise_first(replies)
     return fresh(indices, replies)
 
@@ -102,12 +103,12 @@ def verify(sid: str, fresh: list[str]) -> Exchange[None]:
         yield from remove([(sid, fresh)])
 
 
-def adding(sid: str, indices: list[str], life: int, *, is_there: bool = True) -> list[Call]:
+def adding(sid: str, indices: list[str], life: int, *, is_there: bool = True, is_used: bool = True) -> list[Call]:
     """As ``calls_to_add``, and note for the sweeper that these tenants have sessions."""
     tenants = [index.partition("{")[2].partition("}")[0] for index in indices if is_tenants(index)]
     note = script("session_note_tenant")
     noting = [Call(note, keys.session_tenants(), [tenant, TENANTS_NOTED]) for tenant in tenants]
-    return [*calls_to_add(sid, indices, life, is_there=is_there), *noting]
+    return [*calls_to_add(sid, indices, life, is_there=is_there, is_used=is_used), *noting]
 
 
 def remove(ended: Iterable[tuple[str, list[str]]], along: Sequence[Call] = ()) -> Exchange[None]:

@@ -140,12 +140,12 @@ def moving_of(key: str, found: Found) -> Moving:
     return Moving(sid, Record(raw), found.life)
 
 
-def adopt(this: Moving) -> Exchange[Adopted]:
-    """Write it, unless it is here or has ended here: 2 round trips, 1 for an anonymous one."""
+def adopt(this: Moving, *, is_used: bool = True) -> Exchange[Adopted]:
+    """Write it, unless it is here or has ended here: 2 round trips, 1 for an anonymous one. ``is_used``: now."""
     fresh = list[str]()
     if indices := index.index_keys(this.record.user_id, this.record.tenant):
         # Not there yet: a log-in at this moment shall take it for one on its way, and not for a ghost.
-        replies = yield from evaluate_all(index.adding(this.sid, indices, this.life, is_there=False))
+        replies = yield from evaluate_all(index.adding(this.sid, indices, this.life, is_there=False, is_used=is_used))
         raise_first(replies)
         fresh = index.fresh(indices, replies)
     fields = [item for pair in this.record.raw.items() for item in pair]

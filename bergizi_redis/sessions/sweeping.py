@@ -130,7 +130,7 @@ def _claimed(tenants: list[str | None]) -> Exchange[tuple[Expired, bool]]:
         else:
             left = max(1, live[sid].expiry - live[sid].now) if live[sid].expiry > 0 else 86_400_000
             behind.append((sid, keys.tenant_sessions(tenant)))
-            calls += index.calls_to_add(sid, [keys.tenant_sessions(tenant)], left)
+            calls += index.calls_to_add(sid, [keys.tenant_sessions(tenant)], left, is_used=False)
     replies = yield from evaluate_all([*(_claim(tenant, sids, beyond) for tenant, sids in claims.items()), *calls])
     raise_first(replies)
     # Those that somebody has taken off meanwhile have ended.
