@@ -5,8 +5,8 @@
 * ``refuse`` – the write is rolled back and ``RedisUnavailable`` raised: no reader can be lied to.
 * ``outbox`` – the versions to bump are noted in a table, in the transaction itself: they are kept if and only if the
   write is (a statement that commits itself has its note before it). Relayed by the next request of a process that has
-  met the outage, by one of any process within a minute, and by ``redis_invalidate --owed``. Until then a process that
-  reached Redis all the while may serve the old value.
+  met the outage or has just begun, by one of any process within a minute, and by ``redis_invalidate --owed``. Until
+  then a process that reached Redis all the while may serve the old value.
 * ``proceed`` – the write goes on, and this process bumps before it reads its cache again; lost if it dies before.
 
 Without the table on the write's database (``migrate`` has not run there) ``outbox`` is ``proceed``, with a line in the
@@ -20,8 +20,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
-from django.db import connections
+from django.db import DatabaseError, connections, router
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from bergizi_redis.cache.actors import acting
 from bergizi_redis.cache.domains import tagged_cache
@@ -36,6 +37,7 @@ logger = logging.getLogger("bergizi_redis.cache")
 STRICTEST_FIRST = ("refuse", "outbox", "proceed")
 TABLE = "bergizi_redis_owedbump"
 RELAY_EVERY = 60.0  # seconds between two looks at the table, where this process has seen no outage
+RETRY_AFTER = 5.0  # seconds after a look that failed: where a database is away, not every request shall wait for it
 AT_ONCE = 500  # rows
 
 _has_table: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -125,17 +127,32 @@ def relay_all() -> int:
     return sum(map(relay, connections))
 
 
+def holds_any(connection: Any) -> bool:
+    """Whether anything is noted on the database. By none of the queries that tests count; without the table False."""
+    model = apps.get_model("bergizi_redis", "OwedBump")
+    if not router.allow_migrate_model(connection.alias, model):
+        return False
+    first = model._default_manager.using(connection.alias).values_list("id")[:1]
+    sql, params = first.query.get_compiler(using=connection.alias).as_sql()
+    connection.ensure_connection()
+    with connection.make_cursor(connection.create_cursor()) as cursor:
+        if not _has_table.get(connection):
+            _has_table[connection] = TABLE in connection.introspection.table_names(cursor)
+        if not _has_table[connection]:
+            return False
+        cursor.execute(sql, params)
+        return cursor.fetchone() is not None
+
+
 class Relay:
-    """What a request does for the outbox: look whether something is due, after an outage and each minute."""
+    """What a request does for the outbox: look whether something is due, at first, after an outage and each minute."""
 
     def __init__(self) -> None:
-        self._due_at: float | None = None
+        self._due_at = float("-inf")
         self._outages_seen = 0
 
     def is_due(self, now: float, outages: int) -> bool:
         """``now`` in seconds, of any clock; ``outages``: how many commands they have cost so far."""
-        if self._due_at is None:
-            self._due_at = now + RELAY_EVERY
         if now < self._due_at and outages == self._outages_seen:
             return False
         self._due_at = now + RELAY_EVERY
@@ -154,10 +171,13 @@ class Relay:
 
     def _relay(self, alias: str) -> None:
         try:
-            relay(alias)
-        except Exception as error:  # the database may be away, or forbidden in a test
-            self._outages_seen = -1  # due again
-            logger.warning(
+            if holds_any(connections[alias]):
+                relay(alias)
+        except Exception as error:  # a test may forbid the database, which is nothing to tell of
+            self._due_at = time.monotonic() + RETRY_AFTER
+            is_outage = isinstance(error, DatabaseError | RedisError | RedisUnavailable)
+            logger.log(
+                logging.WARNING if is_outage else logging.DEBUG,
                 "What the outbox of %r holds was not relayed: %s", alias, type(error).__name__,
                 extra={"action": "outbox_kept"},
             )  # fmt: skip
