@@ -1,5 +1,7 @@
 """Which servers the example talks to, read from the environment."""
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
@@ -23,6 +25,11 @@ def database(url: str | None, directory: Path) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"DATABASE_URL has the scheme {parts.scheme!r}; use postgresql://user:password@host:5432/name, "
             "or leave DATABASE_URL unset for SQLite."
+        )
+    if find_spec("psycopg") is None:
+        raise ImproperlyConfigured(
+            "DATABASE_URL names PostgreSQL, whose driver is not installed here. Install it: "
+            f"{sys.executable} -m pip install 'psycopg[binary]', or leave DATABASE_URL unset for SQLite."
         )
     return {
         "ENGINE": "django.db.backends.postgresql",
