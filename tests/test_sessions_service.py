@@ -483,7 +483,7 @@ def test_statistics_count_what_lives(raw: "redis.Redis") -> None:
     assert sessions.stats("sppg-jakarta-001").live == 2
     with use_tenant("sppg-jakarta-001"):
         assert (sessions.stats().tenant, sessions.stats().live) == ("sppg-jakarta-001", 2)
-    with pytest.raises(TenantRequired):
+    with pytest.raises(TenantRequired, match="name one"):
         sessions.stats()
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 from bergizi_redis import keys
 from bergizi_redis.conf import config
+from bergizi_redis.exceptions import TenantRequired
 from bergizi_redis.exchange import Exchange
 from bergizi_redis.sessions import index, quotas, statistics, steps
 from bergizi_redis.sessions.activity import Activity as Activity
@@ -176,9 +177,20 @@ def stats(tenant: str | None = None, days: int = 1) -> SessionStats:
 
     Raises ``TenantRequired``, ``TenantError``, ``ValueError``.
     """
-    return ask(statistics.report(current_tenant() if tenant is None else scope_of(tenant), days))
+    return ask(statistics.report(_whose(tenant), days))
 
 
 async def astats(tenant: str | None = None, days: int = 1) -> SessionStats:
     """As ``stats``."""
-    return await aask(statistics.report(current_tenant() if tenant is None else scope_of(tenant), days))
+    return await aask(statistics.report(_whose(tenant), days))
+
+
+def _whose(tenant: str | None) -> str | None:
+    if tenant is not None:
+        return scope_of(tenant)
+    try:
+        return current_tenant()
+    except TenantRequired as error:
+        raise TenantRequired(
+            "No tenant is known here: name one, such as stats('sppg-jakarta-001'), or \"@\" for the sessions of none."
+        ) from error
