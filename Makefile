@@ -37,4 +37,4 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)
 $(RUN):
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "bergizi_redis needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; } # else it is taken for whole next time

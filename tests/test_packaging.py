@@ -174,6 +174,16 @@ def test_make_says_so_when_python_is_too_old(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+def test_make_leaves_no_half_made_environment(tmp_path: Path) -> None:
+    """As Debian's Python does without python3-venv: it makes the interpreter, then finds no pip to put beside it."""
+    half = tmp_path / "python"
+    half.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"\ntouch "$3/bin/python"\nexit 1\n')
+    half.chmod(0o755)
+    ended = make("demo", f"PYTHON={half}", f"VENV={tmp_path}/venv")
+    assert ended.returncode == 2
+    assert not (tmp_path / "venv" / "bin" / "python").exists(), "it would be taken for whole the next time"
+
+
 def tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

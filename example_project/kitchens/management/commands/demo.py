@@ -88,7 +88,10 @@ def require_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                message = f"Port {port} is in use by another program. Choose another one: --port {port + 1}"
+                other = f"--port {port + 1}"
+                message = (
+                    f'Port {port} is in use by another program. Choose another one: {other} (make demo ARGS="{other}").'
+                )
             else:
                 message = f"Cannot listen on port {port}: {error.strerror}. Choose another one with --port."
             raise CommandError(message) from error
