@@ -1,7 +1,7 @@
 """Redis down at a COMMIT: the write is refused, noted with what it voids, or goes on.
 
 The guards, taken away, turn these red: the rollback of a refused write, the note in the write's own transaction
-(``is_kept_with_the_write_or_not_at_all``), the strictest of several policies.
+(``is_kept_with_the_write_or_not_at_all``), the strictest of several policies, what ``IGNORE_EXCEPTIONS`` has no say in.
 """
 
 import io
@@ -15,12 +15,14 @@ from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.core.signals import request_started
 from django.db import IntegrityError, connection, connections, transaction
+from redis.exceptions import RedisError
 
 from bergizi_redis.cache import outbox
 from bergizi_redis.cache.invalidation import Touched, touch
 from bergizi_redis.cache.outbox import Relay, policy_of, relay
 from bergizi_redis.exceptions import RedisUnavailable
 from bergizi_redis.models import OwedBump
+from bergizi_redis.testing import pause_at, redis_is_down
 from tests.models import Dish
 from tests.servers import PrivateServer
 
@@ -108,6 +110,42 @@ def test_the_note_is_kept_with_the_write_or_not_at_all(server: PrivateServer, mo
     monkeypatch.undo()
     # SQLite commits what is open when Django turns autocommit on again.
     assert OwedBump.objects.exists() == Dish.objects.filter(pk=2).exists()
+
+
+@pytest.fixture
+def outspoken(settings: Any) -> Any:
+    """The cache, where ``IGNORE_EXCEPTIONS`` is off."""
+    alias = {**settings.CACHES["default"], "OPTIONS": {"IGNORE_EXCEPTIONS": False}}
+    settings.CACHES = {**settings.CACHES, "default": alias}
+    return caches["default"]
+
+
+@committing
+@both
+def test_a_cache_that_ignores_no_exception_lets_the_policy_decide_on_writes(
+    outspoken: Any, write: Callable[[], None]
+) -> None:
+    with redis_is_down():
+        with pytest.raises(RedisError):
+            outspoken.get("k")
+        write()
+    assert Dish.objects.exists()
+    assert OwedBump.objects.exists()
+
+
+@committing
+@both
+def test_a_write_that_is_committed_is_no_error_whatever_becomes_of_its_release(
+    outspoken: Any, write: Callable[[], None]
+) -> None:
+    outspoken.set("k", "old", tags=[DISH])
+    with pause_at("before_release") as paused:
+        writing = paused.start(write)
+        with redis_is_down():
+            paused.resume()
+            writing.result(60)
+    assert Dish.objects.exists()
+    assert outspoken.get("k") is None
 
 
 @committing

@@ -153,16 +153,17 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
 
     def ask(
         self, exchange: Exchange[Any], otherwise: Any = RAISE, client: Any = None,
-        deleted: Iterable[str] = (), bumped: Iterable[str] = (), changed: Iterable[str] = (),
+        deleted: Iterable[str] = (), bumped: Iterable[str] = (), changed: Iterable[str] = (), is_strict: bool = True,
     ) -> Any:  # fmt: skip
         """The exchange's result. With Redis down: ``otherwise``; what is ``deleted`` or ``bumped`` is owed then.
 
-        These and what is ``changed`` leave the near cache before this returns.
+        These and what is ``changed`` leave the near cache before this returns. Not ``is_strict``: whatever
+        ``IGNORE_EXCEPTIONS`` says, for a write to the database, which has a policy of its own.
         """
         try:
             found = speak(exchange, client or self.client.get_client(write=True))
         except RedisError as error:
-            self.tolerate(error, otherwise, deleted, bumped)
+            self.tolerate(error, otherwise, deleted, bumped, is_strict)
             return otherwise
         finally:
             if self.state.near is not None:
@@ -216,15 +217,16 @@ class RedisAlias(RedisCache):  # type: ignore[misc]
         return ReplicaFirst(primary, client.get_client(write=False))
 
     def tolerate(
-        self, error: RedisError, otherwise: Any, deleted: Iterable[str] = (), bumped: Iterable[str] = ()
-    ) -> None:
+        self, error: RedisError, otherwise: Any, deleted: Iterable[str] = (), bumped: Iterable[str] = (),
+        is_strict: bool = True,
+    ) -> None:  # fmt: skip
         """Re-raise what is no outage; else count, log and remember. A full pool is none, but a miss all the same."""
         if not (is_outage(error) or isinstance(error, MaxConnectionsError)):
             raise error
         self.state.counters.add("errors")
         self.state.outages += 1
         self.state.unsent.add(deleted, bumped, everything=self._shared.everything())
-        if self.is_strict:
+        if self.is_strict and is_strict:
             raise error
         if self._log_ignored_exceptions:  # django-redis's own setting, with its own logger and words
             self.logger.error("Exception ignored", exc_info=error)

@@ -147,9 +147,9 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
 
     # For domains, decorators and lookups
 
-    def bump(self, version_keys: Collection[str]) -> None:
+    def bump(self, version_keys: Collection[str], *, is_strict: bool = True) -> None:
         """Bump the versions, or with Redis down remember to."""
-        self.ask(self.entries.bump(version_keys), None, bumped=version_keys)
+        self.ask(self.entries.bump(version_keys), None, bumped=version_keys, is_strict=is_strict)
 
     async def abump(self, version_keys: Collection[str]) -> None:
         await self.aask(self.entries.bump(version_keys), None, bumped=version_keys)

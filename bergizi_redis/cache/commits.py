@@ -34,7 +34,7 @@ class Fence:
         self.version_keys = frozenset(version_keys)
         self._writer = fences.new_writer()
         exchange = fences.put_up(self.version_keys, self._writer, config.FENCE_SECONDS, cache.clustered)
-        self.stands = cache.ask(exchange, False, bumped=self.version_keys) is not False
+        self.stands = self._ask(exchange, False) is not False
 
     def take_down(self) -> Made:
         """After the outcome is known; behind a replica it runs out when the replica has caught up.
@@ -43,14 +43,18 @@ class Fence:
         """
         made: Made = dict.fromkeys(self.version_keys)
         if not self.stands:  # it may have come up all the same, its answer too late: then nothing could be stored
-            self._cache.ask(self._lowering(), None, bumped=self.version_keys)
-            self._cache.bump(self.version_keys)
+            self._ask(self._lowering(), None)
+            self._cache.bump(self.version_keys, is_strict=False)
             return made
         if config.REPLICA_LAG:
             exchange = fences.put_up(self.version_keys, self._writer, config.REPLICA_LAG, self._cache.clustered)
-            self._cache.ask(exchange, None, bumped=self.version_keys)
+            self._ask(exchange, None)
             return made
-        return made | (self._cache.ask(self._lowering(), None, bumped=self.version_keys) or {})
+        return made | (self._ask(self._lowering(), None) or {})
+
+    def _ask(self, exchange: Exchange[Any], otherwise: Any) -> Any:
+        """Redis down raises nothing: the write has a policy, and after its COMMIT there is nothing to refuse."""
+        return self._cache.ask(exchange, otherwise, bumped=self.version_keys, is_strict=False)
 
     def _lowering(self) -> Exchange[dict[str, bytes]]:
         return fences.take_down(self.version_keys, self._writer, self._cache.clustered)
@@ -143,4 +147,4 @@ def release(version_keys: Collection[str]) -> None:
     if version_keys:
         if points.hold is not None:
             points.hold("before_release")
-        tagged_cache().bump(version_keys)
+        tagged_cache().bump(version_keys, is_strict=False)

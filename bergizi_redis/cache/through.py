@@ -63,7 +63,7 @@ class Put(Voiding):
         self.place = next(_places)
         self.is_withdrawn = False
         exchange = tags.read_each(self.address.version_keys, self.cache.clustered)
-        self.versions: dict[str, bytes | None] = self.cache.ask(exchange, None) or {}
+        self.versions: dict[str, bytes | None] = self.cache.ask(exchange, None, is_strict=False) or {}
 
     def arrange(self) -> None:
         super().arrange()
