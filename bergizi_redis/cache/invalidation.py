@@ -6,8 +6,8 @@ nothing; what another app does on commit cannot get in the way. Outside of a tra
 Django tells of it: the bump follows, in one round trip. Redis down: the save stands, and what it voids is kept and sent
 before this process reads its cache again.
 
-Subclasses and proxies of the models count as they do. What saves no instance – ``update()``, ``bulk_create()``, raw SQL –
-voids the tags of ``bulk``.
+Subclasses and proxies of the models count as they do. What saves no instance – ``update()``, ``bulk_create()``, raw
+SQL – voids the tags of ``bulk``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
