@@ -193,7 +193,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write what failed to the file that ``.ci/run`` names, too: it says so once more at the end of its long output."""
     path = os.environ.get("BERGIZI_TEST_FAILURES")
     if path and not hasattr(terminalreporter.config, "workerinput"):  # workers tell the one that started them
+        python = sys.version.split()[0]
+        reports = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
         with Path(path).open("a") as told:
-            for kind in ("failed", "error"):
-                for report in terminalreporter.getreports(kind):
-                    told.write(f"\n{report.nodeid} (Python {sys.version.split()[0]})\n{report.longreprtext[-1500:]}\n")
+            told.writelines(f"\n{one.nodeid} (Python {python})\n{one.longreprtext[-1500:]}\n" for one in reports)

@@ -50,7 +50,7 @@ class Proxy:
     def close(self) -> None:
         with self.lock:  # a link that is accepted from now on is closed at once
             self.is_over = True
-        for link in [self.listener, *self.links]:  # each is closed by the thread that uses it: its number may come again
+        for link in [self.listener, *self.links]:  # closed by the thread that uses it: its number may come again
             try:
                 link.shutdown(socket.SHUT_RDWR)
             except OSError:
