@@ -1,5 +1,6 @@
 """``manage.py redis_invalidate``: tags, one tenant's or all, and clear errors. (Redis down: test_cache_outage.py.)"""
 
+import asyncio
 from io import StringIO
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.test import override_settings
 
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.domains import menu
+from bergizi_redis.signals import tags_invalidated
+from bergizi_redis.tenancy import use_tenant
 
 
 @pytest.fixture
@@ -23,6 +26,12 @@ def stored(cache: TaggedRedisCache) -> None:
         menu.set(tenant, 1, tenant)
     cache.set("shared", 1, tags=["menu"])
     cache.set("other", 1, tags=["recipes"])
+
+
+@pytest.fixture
+def scoped(settings: Any) -> TaggedRedisCache:
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": {"TENANT_SCOPED": True}}}
+    return caches["default"]  # type: ignore[return-value]
 
 
 def left() -> list[Any]:
@@ -50,6 +59,55 @@ def said(*arguments: str) -> str:
 def test_what_is_named_is_void(arguments: list[str], text: str, remaining: list[Any]) -> None:
     assert said(*arguments) == f"Invalidated {text}.\n"
     assert left() == remaining
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remaining"),
+    [
+        (["menus"], [None, None]),
+        (["--all"], [None, None]),
+        (["menus", "--tenant", "sppg-a"], [None, 1]),
+        (["--all", "--tenant", "sppg-a"], [None, 1]),
+    ],
+)
+def test_every_tenant_is_meant_where_an_alias_is_one_tenants_at_a_time(
+    arguments: list[str], remaining: list[Any], scoped: TaggedRedisCache
+) -> None:
+    for tenant in ("sppg-a", "sppg-b"):
+        with use_tenant(tenant):
+            scoped.set("card", 1, tags=["menus"])
+    said(*arguments)
+    found = []
+    for tenant in ("sppg-a", "sppg-b"):
+        with use_tenant(tenant):
+            found.append(scoped.get("card"))
+    assert found == remaining
+
+
+def test_a_key_of_a_tenant_is_explained(scoped: TaggedRedisCache) -> None:
+    with use_tenant("sppg-a"):
+        scoped.set("card", 1, tags=["menus"])
+    output = StringIO()
+    call_command("cache_stats", "--explain", "card", "--tenant", "sppg-a", stdout=output)
+    assert "{sppg-a}:card: hit" in output.getvalue()
+
+
+def test_no_tags_void_nothing_and_are_told_to_nobody(cache: TaggedRedisCache) -> None:
+    """A signal without tags would mean everything."""
+    told: list[Any] = []
+
+    def hear(**what: Any) -> None:
+        told.append(what["tags"])
+
+    tags_invalidated.connect(hear)
+    try:
+        cache.invalidate_tags([])
+        asyncio.run(cache.ainvalidate_tags([]))
+        assert told == []
+        cache.invalidate_all()
+        assert told == [()]
+    finally:
+        tags_invalidated.disconnect(hear)
 
 
 @pytest.mark.parametrize(

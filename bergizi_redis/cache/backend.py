@@ -86,20 +86,24 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         Inside of a transaction at once, and with its commit once more: what readers store until then is old. With Redis
         down the bump is kept and sent before this process reads again.
         """
-        scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        self._void(scope.bumped_by(with_unnamed_rows(names)))
-        tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names)
+        self.void_in(self._scope_for(tenant), tag_names(tags) or ())
 
     async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
         scope, names = self._scope_for(tenant), tag_names(tags) or ()
+        if not names:
+            return
         await self._avoid(scope.bumped_by(with_unnamed_rows(names)))
         await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names)
 
     def invalidate_all(self, *, tenant: str | None = None) -> None:
         """Void every tagged entry of the tenant, or of all: one bump."""
-        scope = self._scope_for(tenant)
-        self._void([scope.everything()])
-        tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=())
+        self.void_in(self._scope_for(tenant), None)
+
+    def void_in(self, scope: Scope, names: tuple[str, ...] | None) -> None:
+        """Void the tags in a scope, with None everything there: ``scope_of(None)`` is every tenant's, on any alias."""
+        if names != ():
+            self._void([scope.everything()] if names is None else scope.bumped_by(with_unnamed_rows(names)))
+            tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names or ())
 
     async def ainvalidate_all(self, *, tenant: str | None = None) -> None:
         scope = self._scope_for(tenant)

@@ -4,6 +4,7 @@ import json
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ from bergizi_redis.cache.stats import Counts, summary, told
 from bergizi_redis.conf import config
 from bergizi_redis.exceptions import BergiziRedisError, RedisUnavailable
 from bergizi_redis.management.console import CLEAR, Cell, positive_seconds, table
+from bergizi_redis.tenancy import use_tenant
 
 NOT_ASKED = 2
 WATCH = 2.0  # seconds
@@ -175,7 +177,8 @@ class Command(BaseCommand):
     def _explanation(self, cache: TaggedRedisCache, options: dict[str, Any]) -> Explanation:
         key, name, tenant = options["explain"], options["domain"], options["tenant"]
         if name is None:
-            return cache.explain(key)
+            with nullcontext() if tenant is None else use_tenant(tenant):  # of an alias with TENANT_SCOPED
+                return cache.explain(key)
         if tenant is None:
             raise CommandError("An entry of a domain belongs to a tenant: add --tenant.", returncode=NOT_ASKED)
         import_module(settings.ROOT_URLCONF)  # a project's own domains stand where its views are

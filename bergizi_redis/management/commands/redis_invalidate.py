@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from bergizi_redis.cache.domains import tagged_cache
 from bergizi_redis.cache.outbox import relay_all
+from bergizi_redis.cache.tags import tag_names
 from bergizi_redis.connections import explain
 from bergizi_redis.exceptions import BergiziRedisError
 from bergizi_redis.keys import validated_tenant
@@ -32,10 +33,7 @@ class Command(BaseCommand):
         try:
             tenant = None if tenant is None else validated_tenant(tenant)
             cache = tagged_cache()
-            if tags:
-                cache.invalidate_tags(tags, tenant=tenant)
-            else:
-                cache.invalidate_all(tenant=tenant)
+            cache.void_in(cache.scope_of(tenant), tag_names(tags) if tags else None)
         except (BergiziRedisError, ValueError) as error:
             raise CommandError(str(error)) from error
         except RedisError as error:
