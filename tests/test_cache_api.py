@@ -357,7 +357,7 @@ def test_tags_are_a_list_of_strings(spoken: Spoken, cache: TaggedRedisCache, wro
         lambda: cache.lookup("k", tags=wrong),
     )
     for call in acts:
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="expected a list of strings"):
             call()
     assert spoken.get("k") is None
 

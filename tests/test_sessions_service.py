@@ -175,6 +175,7 @@ def test_logging_out_within_a_session_takes_it_off_the_lists(told: list[Any], ra
     [
         ({"tenant": "sppg jakarta"}, TenantError, "'sppg jakarta' is not a tenant id"),
         ({"permissions": "MENU_MANAGE"}, TypeError, "give a list of names"),
+        ({"email": 5}, TypeError, "email is 5; give a string"),
         ({"user_id": ""}, ValueError, "a session belongs to a user"),
         ({"user_id": None}, ValueError, "a session belongs to a user"),
     ],

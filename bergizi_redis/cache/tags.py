@@ -40,8 +40,9 @@ def tag_names(tags: Iterable[str] | None) -> tuple[str, ...] | None:
     """The tags in their one order, each once. ``TypeError`` for a bare string: it would be taken for its letters."""
     if tags is None:
         return None
-    names = () if isinstance(tags, str | bytes) else tuple(tags)
-    if isinstance(tags, str | bytes) or not all(isinstance(name, str) for name in names):
+    is_bare = isinstance(tags, str | bytes) or not isinstance(tags, Iterable)
+    names = () if is_bare else tuple(tags)
+    if is_bare or not all(isinstance(name, str) for name in names):
         raise TypeError(f"tags is {tags!r}; expected a list of strings, such as ['menus'].")
     return _checked(names)
 

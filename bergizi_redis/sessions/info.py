@@ -88,11 +88,14 @@ def login_record(
     ip: str | None, user_agent: str | None, idle: float,
 ) -> Record:  # fmt: skip
     """The meta fields of a session to be made. Raises ``TenantError`` for what is no tenant id, ``TypeError`` for
-    permissions that are one string, ``ValueError`` without a user."""
+    permissions that are one string and for other fields that are none, ``ValueError`` without a user."""
     if isinstance(permissions, str):
         raise TypeError(f"permissions is the string {permissions!r}; give a list of names, such as ['MENU_MANAGE'].")
     if user_id is None or str(user_id) == "":
         raise ValueError(f"user_id is {user_id!r}; a session belongs to a user. Give the id, such as 'user123'.")
+    for argument, given in (("role", role), ("user_type", user_type), ("email", email), ("name", name)):
+        if not isinstance(given, str | None):
+            raise TypeError(f"{argument} is {given!r}; give a string, '' if there is none.")
     texts = {
         names.USER: str(user_id),
         names.TENANT: validated_tenant(tenant),
