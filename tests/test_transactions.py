@@ -6,12 +6,14 @@ fence for what is voided by hand (``voided_by_hand``).
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
 from django.db import connections, transaction
 
+from bergizi_redis.cache import transactions
 from bergizi_redis.cache.backend import TaggedRedisCache
 from bergizi_redis.cache.decorators import cached
 from bergizi_redis.cache.domains import menu, tagged_cache
@@ -90,9 +92,14 @@ def test_a_coroutine_that_a_transaction_has_called_shares_nothing_in_an_outage(c
 
 @committing
 def test_a_coroutine_asks_no_thread_while_no_transaction_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may have left connections of other threads; here there is this thread's alone."""
+    own = connections["default"]
+    monkeypatch.setattr(transactions, "_met", WeakValueDictionary({id(own): own}))
+    monkeypatch.setattr(transactions, "sync_to_async", lambda _: pytest.fail("asked"))
     Kitchen.objects.count()
-    monkeypatch.setattr("bergizi_redis.cache.transactions.sync_to_async", lambda _: pytest.fail("asked"))
     assert async_to_sync(amay_store)(["anything"])
+    with transaction.atomic(), pytest.raises(pytest.fail.Exception, match="asked"):
+        async_to_sync(amay_store)(["anything"])
 
 
 @cached(timeout=60)
