@@ -69,11 +69,14 @@ def launch(
 
 
 def stop(directory: Path, gone: int, pid: int | None) -> None:
-    """Stop the server: politely, so that it saves, then by force. ``gone`` is a descriptor of its ``server.lock``."""
+    """Stop the server: politely, so that it saves, then by force. ``gone`` is a descriptor of its ``server.lock``.
+
+    It is taken as a sharer does, lest a look at it meanwhile find a server.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not take(gone, fcntl.LOCK_EX, deadline=0):
+        if not take(gone, fcntl.LOCK_SH, deadline=0):
             _signal(directory, pid, number)
-        if take(gone, fcntl.LOCK_EX, time.monotonic() + STOP_SECONDS):
+        if take(gone, fcntl.LOCK_SH, time.monotonic() + STOP_SECONDS):
             break
     fcntl.flock(gone, fcntl.LOCK_UN)
 

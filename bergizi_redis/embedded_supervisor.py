@@ -93,10 +93,14 @@ class Supervisor:
             os.close(self.locks.pop(name))
 
     def _announce(self, event: str) -> None:
-        """Put the event in the queue as soon as nobody holds its lock any more."""
+        """Put the event in the queue as soon as nobody holds its lock any more.
+
+        The server's is asked for as a sharer: who looks in that moment takes an exclusive lock for a living server.
+        """
+        lock = fcntl.LOCK_SH if event == "died" else fcntl.LOCK_EX
 
         def wait() -> None:
-            fcntl.flock(self.watched[event], fcntl.LOCK_EX)
+            fcntl.flock(self.watched[event], lock)
             fcntl.flock(self.watched[event], fcntl.LOCK_UN)
             self.events.put(event)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -287,10 +288,12 @@ def supervised(directory: Path, port: int | None = None) -> Iterator[Supervisor]
         supervisor.start(SECONDS)
     watch = threading.Thread(target=supervisor.watch, kwargs={"while_used": True})
     watch.start()
-    yield supervisor
-    os.close(share)
-    watch.join(SECONDS)
-    assert not watch.is_alive()
+    try:
+        yield supervisor
+    finally:
+        os.close(share)
+        watch.join(SECONDS)
+        assert not watch.is_alive()
 
 
 def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(
@@ -337,6 +340,24 @@ def test_a_server_that_dies_while_it_is_used_comes_back_on_its_port(
         assert run_id(url)
         assert supervisor.state != before
         embedded.leave(directory)
+
+
+def test_a_dead_server_is_none_while_its_supervisor_looks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red where the supervisor takes the server's lock for itself: ``ensure`` then hands out the dead one's port."""
+    seen: list[str | None] = []
+
+    def flock(fd: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN and fd == supervisor.watched["died"]:
+            seen.append(embedded.running(directory))
+        fcntl.flock(fd, operation)
+
+    monkeypatch.setattr(embedded_supervisor, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
+    monkeypatch.setattr(embedded_supervisor, "CRASH_SECONDS", 3600.0)  # it is not started again
+    with supervised(directory) as supervisor:
+        assert supervisor.state
+        os.kill(supervisor.state.pid, signal.SIGKILL)
+        assert locked(directory, "supervisor.lock", SECONDS)
+    assert seen == [None]
 
 
 def test_a_server_that_dies_at_once_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
