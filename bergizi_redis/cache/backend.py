@@ -89,11 +89,7 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         self.void_in(self._scope_for(tenant), tag_names(tags) or ())
 
     async def ainvalidate_tags(self, tags: Sequence[str], *, tenant: str | None = None) -> None:
-        scope, names = self._scope_for(tenant), tag_names(tags) or ()
-        if not names:
-            return
-        await self._avoid(scope.bumped_by(with_unnamed_rows(names)))
-        await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names)
+        await self._avoid_in(self._scope_for(tenant), tag_names(tags) or ())
 
     def invalidate_all(self, *, tenant: str | None = None) -> None:
         """Void every tagged entry of the tenant, or of all: one bump."""
@@ -102,13 +98,16 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
     def void_in(self, scope: Scope, names: tuple[str, ...] | None) -> None:
         """Void the tags in a scope, with None everything there: ``scope_of(None)`` is every tenant's, on any alias."""
         if names != ():
-            self._void([scope.everything()] if names is None else scope.bumped_by(with_unnamed_rows(names)))
+            self._void(_voided(scope, names))
             tags_invalidated.send_robust(type(self), tenant=scope.tenant, tags=names or ())
 
     async def ainvalidate_all(self, *, tenant: str | None = None) -> None:
-        scope = self._scope_for(tenant)
-        await self._avoid([scope.everything()])
-        await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=())
+        await self._avoid_in(self._scope_for(tenant), None)
+
+    async def _avoid_in(self, scope: Scope, names: tuple[str, ...] | None) -> None:
+        if names != ():
+            await self._avoid(_voided(scope, names))
+            await tags_invalidated.asend_robust(type(self), tenant=scope.tenant, tags=names or ())
 
     def _scope_for(self, tenant: str | None) -> Scope:
         return self.scope if tenant is None else self.scope_of(tenant)
@@ -199,3 +198,8 @@ class TaggedRedisCache(BlockingMethods, AwaitingMethods, InsightMethods):
         await fetched(value)
         exchange = self.entries.store(address, value, self.seconds(timeout), token, names, cost, stale, turn)
         return bool(await self.aask(exchange, False, deleted=[address.key]))
+
+
+def _voided(scope: Scope, names: tuple[str, ...] | None) -> Collection[str]:
+    """The version keys of the tags in a scope; with None that of everything there."""
+    return [scope.everything()] if names is None else scope.bumped_by(with_unnamed_rows(names))

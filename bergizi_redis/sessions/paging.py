@@ -68,7 +68,8 @@ def first_of_all(most: int) -> tuple[list[SessionInfo], bool]:
         cursor: str | None = None
         while True:
             page = page_for_tenant(tenant, cursor, MOST)
-            found, cursor = [*found, *page.sessions], page.cursor
+            found += page.sessions
+            cursor = page.cursor
             if len(found) > most:
                 return found[:most], False
             if cursor is None:
