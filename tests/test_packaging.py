@@ -164,11 +164,16 @@ def test_make_alone_lists_every_target() -> None:
     assert make("help").stdout == make().stdout
 
 
+def make_with(place: Path, target: str, script: str) -> "subprocess.CompletedProcess[str]":
+    """With a shell script as the Python to make ``place/venv`` of."""
+    python = place / "python3"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return make(target, f"PYTHON={python}", f"VENV={place}/venv")
+
+
 def test_make_says_so_when_python_is_too_old(tmp_path: Path) -> None:
-    old = tmp_path / "python3"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
-    ended = make("test", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    ended = make_with(tmp_path, "test", "exit 1")
     assert ended.returncode == 2
     assert "needs Python 3.11 or newer" in ended.stderr
     assert not (tmp_path / "venv").exists()
@@ -176,10 +181,8 @@ def test_make_says_so_when_python_is_too_old(tmp_path: Path) -> None:
 
 def test_make_leaves_no_half_made_environment(tmp_path: Path) -> None:
     """As Debian's Python does without python3-venv: it makes the interpreter, then finds no pip to put beside it."""
-    half = tmp_path / "python"
-    half.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"\ntouch "$3/bin/python"\nexit 1\n')
-    half.chmod(0o755)
-    ended = make("demo", f"PYTHON={half}", f"VENV={tmp_path}/venv")
+    half = '[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"\ntouch "$3/bin/python"\nexit 1'
+    ended = make_with(tmp_path, "demo", half)
     assert ended.returncode == 2
     assert not (tmp_path / "venv" / "bin" / "python").exists(), "it would be taken for whole the next time"
 
